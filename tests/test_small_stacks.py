@@ -10,7 +10,8 @@ import pytest
 
 import smoothxent as sx
 
-# A process for each number of classes: too small a stack ends it, and it has printed which calls passed.
+# A process for each number of classes and level: too small a stack ends it, and it has printed which
+# calls passed.
 SCRIPT = """
 import threading
 import numpy as np

@@ -36,7 +36,7 @@ from smoothxent._columns import (
     pyarrow_columns,
     refuse_missing,
 )
-from smoothxent._errors import LabelError
+from smoothxent._errors import LabelError, place_shown, refuse_gradient
 from smoothxent._imported import MASKED_ARRAY, SPARSE
 from smoothxent._pieces import SEQUENCES, Index, cast, first, of_sequence
 from smoothxent._types import NDArray
@@ -156,9 +156,9 @@ def _refuse_large_integer(array: NDArray[Any], obj: Any, name: str) -> None:
     for index in place or ():
         item = item[index]
     if place is not None and isinstance(item, int):
-        shown = f"[{', '.join(map(str, place))}]" if place else ""
         raise LabelError(
-            f"{name}{shown} is {item}, expected integers of 64 bits (signed if any is negative)",
+            f"{name}{place_shown(*place)} is {item}, expected integers of 64 bits "
+            "(signed if any is negative)",
             place,
             item,
         )
@@ -232,11 +232,7 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
         return array_of_lists(lists, name)
     refuse_missing(obj, name, fill)
     obj = numbers_of_frame(obj)
-    if getattr(obj, "requires_grad", False) is True:
-        raise TypeError(
-            f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
-            f"{name}.detach().cpu()"
-        )
+    refuse_gradient(obj, name, ".detach().cpu()")
     _refuse_other_device(obj, name)
     of_tensor = _bfloat16_of_tensor(obj, name)
     try:

@@ -22,7 +22,7 @@ from smoothxent._arrays import (
     as_numpy_real,
     is_supported_float,
 )
-from smoothxent._errors import LabelError, reworded
+from smoothxent._errors import LabelError, place_shown, reworded
 from smoothxent._options import between, integer, number
 from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import LEN, Index, allocated, copied, first, pieces
@@ -111,7 +111,7 @@ def classes_or_ignored(
         whole = tuple(i + start for i, start in zip(place, starts or (0,) * len(place)))
         count = "is 1 class" if classes == 1 else f"are {classes} classes"
         raise LabelError(
-            f"targets{_shown(*whole)}{part} is {given[place]}, but there {count} (ignore_index is "
+            f"targets{place_shown(*whole)}{part} is {given[place]}, but there {count} (ignore_index is "
             f"{ignored})",
             whole,
             int(given[place]),
@@ -146,7 +146,7 @@ def prior_values(u: NDArray[Any], axis: int) -> None:
     total = sums(u.shape, axis, lambda at: u[at]).squeeze(axis)
     row = first(total.shape, lambda at: np.abs(total[at] - 1.0) > tolerance)
     if row is not None:
-        shown = _shown(*row[:axis], ":", *row[axis:]) if row else ""
+        shown = place_shown(*row[:axis], ":", *row[axis:]) if row else ""
         raise ValueError(
             f"prior{shown} sums to {total[row]}, expected 1 within {tolerance} "
             "(it is used as given: divide counts by their sum, or count labels with class_prior)"
@@ -239,7 +239,7 @@ def kept_masses(u: NDArray[Any], kept: NDArray[np.bool_], axis: int) -> NDArray[
     place = first(masses.shape, lambda at: (counts[at] > 0.0) & (masses[at] == 0.0))
     if place is not None:
         place = (*place[:axis], *place[axis + 1 :])
-        row = f" of row {_shown(*place)}" if place else ""
+        row = f" of row {place_shown(*place)}" if place else ""
         raise ValueError(f"the prior{row} has no mass on the classes that where keeps")
     return masses
 
@@ -321,10 +321,6 @@ def _is_invalid(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _invalid(values: NDArray[Any], place: tuple[int, ...], name: str, called: str) -> ValueError:
     return ValueError(
-        f"{name}{_shown(*place)} is {float(values[place])}, but {called} must be finite and "
+        f"{name}{place_shown(*place)} is {float(values[place])}, but {called} must be finite and "
         "non-negative"
     )
-
-
-def _shown(*place: int | str) -> str:
-    return f"[{', '.join(map(str, place))}]" if place else ""

@@ -50,6 +50,20 @@ class InternalError(RuntimeError):
     __module__ = "smoothxent"
 
 
+def place_shown(*place: int | str) -> str:
+    """Return the place of an item as messages show it; an empty string for a single number."""
+    return f"[{', '.join(map(str, place))}]" if place else ""
+
+
+def refuse_gradient(obj: object, name: str, remedy: str) -> None:
+    """Refuse a tensor that requires a gradient; the result could not carry it."""
+    if getattr(obj, "requires_grad", False) is True:
+        raise TypeError(
+            f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
+            f"{name}{remedy}"
+        )
+
+
 @contextmanager
 def reworded(reword: Callable[[str], str]) -> Iterator[None]:
     """Reword the messages of errors about arguments, for a caller whose own arguments are others."""

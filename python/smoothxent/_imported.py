@@ -16,10 +16,13 @@ def classes(module: str, *names: str) -> Callable[[], Any]:
     paths = [name.split(".") for name in names]
 
     def found() -> Any:
+        imported = sys.modules.get(module)
+        if imported is None:
+            return ()
         classes = []
         for path in paths:
             # Not by attributes: an AttributeError may also be that of a signal handler.
-            one: Any = sys.modules.get(module)
+            one: Any = imported
             for name in path:
                 one = getattr(one, "__dict__", {}).get(name)
             if one is None:

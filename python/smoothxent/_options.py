@@ -12,6 +12,8 @@ from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
 
+from smoothxent._errors import refuse_gradient
+
 _NOT_REAL = (bool, str, bytes, np.ndarray)
 # Python writes integers of up to this length in digits, whatever sys.set_int_max_str_digits allows.
 _MOST_BITS = 2048
@@ -27,11 +29,7 @@ def number(value: SupportsFloat, name: str) -> float:
         return float(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    if getattr(value, "requires_grad", False) is True:
-        raise TypeError(
-            f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
-            f"{name}.item()"
-        )
+    refuse_gradient(value, name, ".item()")
     is_real = hasattr(value, "__float__") or hasattr(value, "__index__")
     if is_real and not isinstance(value, _NOT_REAL) and _may_be_real(value):
         try:
