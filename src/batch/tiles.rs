@@ -77,6 +77,7 @@ impl<F: Float> Block<'_, F> {
         token: V::Token,
     ) {
         outlined!(V, token, {
+            // Three statements: the elements of a tuple would be copied, and would need the stack twice.
             let mut tiles = [const { Tile::empty() }; N];
             let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
             let mut targets = [TargetLanes::default(); TARGETS];
