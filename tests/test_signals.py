@@ -124,7 +124,7 @@ LONG = {
     "chunks of one long row": ("score", lambda: (many(0, 2**10, 2**26), np.zeros(2**10, int)), {}),
     "no row counts": (
         "cross_entropy",
-        lambda: (many(0, 2**22, 2**20), many(-100, 2**22, **LABEL)),
+        lambda: (many(0, 2**23, 2**20), many(-100, 2**23, **LABEL)),
         {},
     ),
     "a mask of a row": (
