@@ -90,7 +90,7 @@ impl Batch<'_> {
         let mut job = Job {
             operation,
             temperature: Temperature::new(self.temperature),
-            panel: Panel { logits, mask, output, prescale: 1.0, masked },
+            panel: Panel { logits, mask, output, prescale: 1.0, masked, masks_outputs: false },
             targets: None,
             scalars: None,
             are_summed: false,
@@ -244,6 +244,7 @@ impl CrossEntropy<'_> {
             (rows.are_units, rows.divisor, rows.unit) = (are_units, divisor, unit);
             let mut job = batch.job::<F>(operation, grad);
             job.targets = Some(&rows);
+            job.panel.masks_outputs = rows.mask_gradients();
             job.hessian = hessian;
             (job.scalars, job.are_summed) = (Some(losses), are_summed);
             job.rounds = self.reduction == Reduction::None;

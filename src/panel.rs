@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! strides, 16-bit storage     gathered and converted; rows that are neighbours in memory, by transposes
-//! a mask                      masked classes get a logit below every maximum that the kernels handle
+//! a mask                      masked classes get a logit whose probability is 0, so most outputs need no mask
 //! a temperature far from 1    the logits are multiplied by a power of two
 //! ```
 
@@ -18,11 +18,16 @@ pub(crate) struct Panel<'p, F> {
     pub(crate) prescale: f64,
     /// The value of a masked class in the output.
     pub(crate) masked: F,
+    /// May the kernels compute another value for a masked class? Otherwise they do so only in rows that are filled with one
+    /// value.
+    pub(crate) masks_outputs: bool,
 }
 
-/// The logit of a masked class. It is finite, so that times a weight of 0 it is 0, and below every maximum that
-/// the kernels handle.
+/// The logit of a masked class where outputs are probabilities or gradients, or there are none. It is finite, so that
+/// times a weight of 0 it is 0, and below every maximum that the kernels handle.
 const LOWEST: f64 = -1e30;
+/// Logits that are copied and masked at a time: fewer than a first-level cache holds.
+const LOADED_AT_ONCE: usize = 1 << 11;
 
 impl<F: Float> Panel<'_, F> {
     /// Can the kernels read the logits where they are, as contiguous rows of the compute type?
@@ -32,7 +37,8 @@ impl<F: Float> Panel<'_, F> {
 
     /// Can the kernels write the outputs where they belong?
     pub(crate) fn writes_directly(&self) -> bool {
-        self.mask.is_none() && self.output.is_some_and(RowsMut::is_direct::<F>)
+        let is_masked = self.mask.is_some() && self.masks_outputs;
+        !is_masked && self.output.is_some_and(RowsMut::is_direct::<F>)
     }
 
     /// Are the logits used as they are in memory, without a mask or a factor?
@@ -90,6 +96,11 @@ impl<F: Float> Panel<'_, F> {
         });
     }
 
+    /// The logit of a masked class, whose probability is 0. Where outputs are log-probabilities it is −inf, as they are.
+    fn masked_logit(&self) -> F {
+        if self.masked == F::NEG_INFINITY { self.masked } else { F::from_f64(LOWEST) }
+    }
+
     /// Multiplies logits by the power of two, and masks them.
     pub(crate) fn mask_logits<V: Vector<Scalar = F>>(
         &self,
@@ -100,7 +111,7 @@ impl<F: Float> Panel<'_, F> {
         if self.prescale != 1.0 {
             Sink::from_slice(z).multiply(self.prescale);
         }
-        self.mask_values::<V>(token, kept, z, F::from_f64(LOWEST));
+        self.mask_values::<V>(token, kept, z, self.masked_logit());
     }
 
     /// Sets the classes that are not kept to `masked`, which for outputs is [`Panel::masked`]. Without a mask, `kept` is
@@ -123,6 +134,14 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
+    /// Sets the classes of an output that are not kept to [`Panel::masked`]. If `kept` is empty, all are.
+    #[inline(never)] // rare
+    pub(crate) fn mask_output(&self, kept: &[F], mut out: Sink<'_, F>) {
+        for (class, _) in kept.iter().enumerate().filter(|(_, kept)| kept.to_f64() == 0.0) {
+            out.set(class, self.masked);
+        }
+    }
+
     /// Copies the logits of row `row` from `class` on to `z`.
     #[inline(never)] // a loop of several kinds, called in several places
     pub(crate) fn load<V: Vector<Scalar = F>>(
@@ -133,8 +152,11 @@ impl<F: Float> Panel<'_, F> {
         kept: &[F],
         z: &mut [F],
     ) {
-        self.logits.gather::<V, F>(token, row, class, z);
-        self.mask_logits::<V>(token, kept, z);
+        for (part, z) in z.chunks_mut(LOADED_AT_ONCE).enumerate() {
+            let at = part * LOADED_AT_ONCE;
+            self.logits.gather::<V, F>(token, row, class + at, z);
+            self.mask_logits::<V>(token, kept.get(at..).unwrap_or_default(), z);
+        }
     }
 
     /// Copies the logits of a row as they are in memory, but −inf for masked classes.

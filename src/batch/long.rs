@@ -241,7 +241,7 @@ fn run_row<F: Float>(
         let mut z_label = [F::default()];
         if target.spike != 0.0 {
             job.panel.reload(row, target.class, &mut z_label);
-            label = Some(target.class);
+            label = Some(target.class).filter(|class| job.panel.keeps(row, *class));
             found.weight_label = lock(&segments[target.class / SEGMENT]).weight_label;
         }
         // Scaled like the maximum: as in the sweep, or as in memory.

@@ -148,10 +148,10 @@ impl<'p, F: Float> Plan<'p, F> {
         let keeps_apart =
             || keeps && (streams || panel.is_in_place() || is_near && lies_across_lines);
         // The rest is for rows: tiles, which are small and many, do without.
-        let has_rows = path != Path::Tiles;
+        let (has_rows, recomputes) = (path != Path::Tiles, path == Path::SharedRows);
         let own_logits = has_rows && !panel.reads_directly();
-        let recomputes = path == Path::SharedRows;
-        let own_output = has_rows && (recomputes || !panel.writes_directly() || keeps_apart());
+        let keeps_rows = recomputes || has_mask && path == Path::LongRows;
+        let own_output = keeps_rows || has_rows && (!panel.writes_directly() || keeps_apart());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let (mut group_rows, mut panel_rows, mut memory) = (1, 1, [false; 4]);

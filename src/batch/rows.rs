@@ -83,7 +83,7 @@ struct Filled<F> {
 struct GroupRows<'m, F> {
     parts: [Part<'m, F>; MOST_ROWS],
     found: [Reduced; MOST_ROWS],
-    /// The class of the label, if the target has a spike there.
+    /// The class of the label, if the target has a spike there and the class is not masked.
     labels: [Option<usize>; MOST_ROWS],
     filled: [Option<Filled<F>>; MOST_ROWS],
 }
@@ -178,9 +178,9 @@ impl<F: Float> Group<'_, F> {
                     let mut own_weights = target.weights;
                     if let Some(maker) = target.made_by {
                         let (place, own) = ((number, 0), (&mut *weights, has_probabilities));
-                        let sum = maker.fill::<V>(token, place, kept, own);
+                        let (made, sum) = maker.weights_of::<V>(token, place, kept, own);
                         target.set_mass(number, sum);
-                        own_weights = Weights::Row(Source::from_slice(weights));
+                        own_weights = made;
                     }
                     reduced.targets.set(at, &target, plan.job.scale(target.weight));
                     Some((own_weights, (target.spike != 0.0).then_some(target.class)))
@@ -200,8 +200,9 @@ impl<F: Float> Group<'_, F> {
             if let Some(class) = class {
                 // Before exponentials are written over the logits.
                 let z = part.z.get(class).to_f64();
-                let z = if panel.keeps(number, class) { z } else { f64::NEG_INFINITY };
-                (rows.labels[at], rows.found[at].z_label) = (Some(class), z);
+                let is_kept = panel.keeps(number, class);
+                (rows.labels[at], rows.found[at].z_label) =
+                    if is_kept { (Some(class), z) } else { (None, f64::NEG_INFINITY) };
             }
         }
     }
@@ -228,22 +229,25 @@ impl<F: Float> Group<'_, F> {
             if reduced.some_are_tiny {
                 epilogue.flush(&part.weights, &mut part.exps);
             }
-            let out = if is_direct { panel.sink(number) } else { part.exps.reborrow() };
-            let values = match epilogue {
+            let mut out = if is_direct { panel.sink(number) } else { part.exps.reborrow() };
+            let (mut values, mut kept) = (if keeps { exps } else { part.z }, &[][..]);
+            match epilogue {
                 Epilogue::ShiftedLogProbability { .. } => {
                     panel.reload(number, 0, special);
-                    Source::from_slice(special)
+                    values = Source::from_slice(special);
                 }
-                _ if keeps => exps,
-                _ => part.z,
-            };
+                Epilogue::Filled(_) => kept = panel.kept::<V>(token, number, 0, special),
+                _ => {}
+            }
             if let Some(Hessian { factor, .. }) = job.hessian {
                 let mut out = self.hessian(at, hessians);
                 write_hessian::<V>(token, *factor, (reduced, at), epilogue, values, &mut out);
+                panel.mask_output(kept, out);
             }
-            let (weights, label) = (part.weights, rows.labels[at]);
-            let output = Output { epilogue, values, weights, label, out };
+            let (weights, label, to) = (part.weights, rows.labels[at], out.reborrow());
+            let output = Output { epilogue, values, weights, label, out: to };
             write::<V>(token, output, plan.streams && is_direct);
+            panel.mask_output(kept, out);
         }
     }
 

@@ -164,6 +164,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         matches!(self.targets, Targets::Probabilities(_)) || matches!(self.smooth, Smooth::Made)
     }
 
+    /// Must the gradients of masked classes be set to 0, since they may be infinite with probabilities, and −0 with a z_loss?
+    pub(crate) fn mask_gradients(&self) -> bool {
+        matches!(self.targets, Targets::Probabilities(_)) || self.terms.z_loss != 0.0
+    }
+
     /// Do all rows count, with neither class weights nor sample weights?
     pub(crate) fn is_unweighted(&self) -> bool {
         let LossTerms { class_weight, sample_weight, .. } = self.terms;

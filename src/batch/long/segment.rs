@@ -34,11 +34,15 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         // The rest is for outputs of the whole row, or of one segment.
         let place = start % scratch.len();
         let own_output = &mut scratch[place..][..len];
-        let kept = panel.kept::<V>(token, row, start, kept);
-        if plan.keeps_masked() && matches!(step, Step::Max) {
+        let is_direct = panel.writes_directly();
+        let is_filled = matches!(step, Step::Write(Epilogue::Filled(_), _));
+        let is_made = target.as_ref().is_some_and(|target| target.made_by.is_some());
+        let has_masked = plan.keeps_masked() && !matches!(step, Step::Max);
+        let reads_mask = !has_masked || is_made || is_filled || !is_direct;
+        let kept = if reads_mask { panel.kept::<V>(token, row, start, kept) } else { &[] };
+        if plan.keeps_masked() && !has_masked {
             panel.load::<V>(token, row, start, kept, own_output);
         }
-        let is_filled = matches!(step, Step::Write(Epilogue::Filled(_), _));
         let has_weights = matches!(step, Step::Reduce | Step::Special(_) | Step::Write(..));
         let target = target.as_ref().filter(|_| has_weights && !is_filled);
         let weights = target.map_or(Weights::Absent, |target| {
@@ -81,7 +85,6 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             panel.load::<V>(token, row, start, kept, own_z);
             z = Source::from_slice(own_z);
         }
-        let is_direct = panel.writes_directly();
         let out = |exps| if is_direct { sink() } else { exps };
         match step {
             Step::Max => {
@@ -107,9 +110,13 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 }
                 let values = if keeps || is_filled { exps.as_source() } else { z };
                 let label = label.map(|class| class.wrapping_sub(start));
-                let (epilogue, out) = (&epilogue, out(exps));
-                let output = Output { epilogue, values, weights, label, out };
+                let (epilogue, mut out) = (&epilogue, out(exps));
+                let to = out.reborrow();
+                let output = Output { epilogue, values, weights, label, out: to };
                 write::<V>(token, output, plan.streams && is_direct);
+                if is_filled {
+                    panel.mask_output(kept, out);
+                }
                 if plan.streams {
                     fence();
                 }
@@ -127,17 +134,16 @@ fn weights<'w, V: Vector>(
     token: V::Token,
     target: &RowTarget<'w, V::Scalar>,
     (row, start): (usize, usize),
-    kept: &[V::Scalar],
+    kept: &'w [V::Scalar],
     own: &'w mut [V::Scalar],
     segment: &mut Segment,
 ) -> Weights<'w, V::Scalar> {
-    let mut weights = target.weights.part(start, own.len());
+    let (mut weights, len) = (target.weights.part(start, own.len()), own.len());
     if let Some(maker) = target.made_by {
-        segment.mass = maker.fill::<V>(token, (row, start), kept, (own, false));
-        weights = Weights::Row(Source::from_slice(own));
+        (weights, segment.mass) = maker.weights_of::<V>(token, (row, start), kept, (own, false));
     }
     let class = target.class.wrapping_sub(start);
-    if class < own.len() {
+    if class < len {
         segment.weight_label = weights.get(class);
     }
     weights

@@ -3,7 +3,7 @@
 use super::{Rows, RowsMut, Storage};
 use crate::simd::instruction_set::InstructionSet;
 use crate::simd::storage::{convert, narrow_bf16, read, widen_bf16, write};
-use crate::simd::{Element, Float, Level, Vector, VectorJob};
+use crate::simd::{Element, Float, Level, MOST_LANES, Vector, VectorJob};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
@@ -64,9 +64,9 @@ impl Rows<'_> {
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`; what is not 0 does not become 0.
     /// It continues with the next rows if all rows follow one another in memory.
     #[inline(always)]
-    pub(crate) fn gather_part<F: Float>(
+    pub(crate) fn gather_part<S: InstructionSet, F: Float>(
         &self,
-        token: impl InstructionSet,
+        token: S,
         row: usize,
         class: usize,
         target: &mut [F],
@@ -83,6 +83,12 @@ impl Rows<'_> {
             Storage::Bf16 if is_dense => unsafe {
                 let widen = inlined!(|bits| F::from_floats(widen_bf16(token, bits)));
                 convert(start.cast(), target.as_mut_ptr(), len, widen);
+            },
+            // SAFETY: as above.
+            Storage::Bool if is_dense && !S::IS_COMPACT => unsafe {
+                let one_or_zero = |bit| if bit == 0 { F::default() } else { F::from_f64(1.0) };
+                let of_bits = inlined!(|bits: [u8; MOST_LANES]| bits.map(one_or_zero));
+                convert(start, target.as_mut_ptr(), len, of_bits);
             },
             _ => self.visit(row, class, len, |k, value| target[k] = F::nonzero(value)),
         }

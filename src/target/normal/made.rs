@@ -6,9 +6,33 @@ use crate::math::{Real, RunningSum, count, two_sum};
 use crate::simd::{
     AsDoubles, ExactSum, Float, Sink, Source, Storage, Vector, Widened, inlined, outlined,
 };
-use crate::target::{LossTerms, Prior};
+use crate::target::{LossTerms, Prior, Weights};
 
 impl<F: Float> SmoothedTargets<'_, F> {
+    /// The weights w of a row for the classes from `start` on, and the sum that [`SmoothedTargets::fill`] returns. They are
+    /// the mask, or computed in `own`.
+    pub(crate) fn weights_of<'w, V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        place: (usize, usize),
+        kept: &'w [F],
+        (own, is_set): (&'w mut [F], bool),
+    ) -> (Weights<'w, F>, f64) {
+        if self.is_mask(place.0) {
+            return (Weights::Row(Source::from_slice(kept)), 0.0);
+        }
+        let sum = self.fill::<V>(token, place, kept, (&mut *own, is_set));
+        (Weights::Row(Source::from_slice(own)), sum)
+    }
+
+    /// Is w of a row 1 for classes that are kept, and 0 for others?
+    #[inline(never)] // once for all instruction sets
+    fn is_mask(&self, row: usize) -> bool {
+        let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
+        let is_uniform = matches!(prior, Prior::Uniform) && class_weight.is_none();
+        label_smoothing > 0.0 && is_uniform && self.distribution(row).is_none()
+    }
+
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
     /// weight if they have a share of q: then the loss is infinite. `w` may be set to [`SmoothedTargets::probabilities`].
     /// Returns Σ u·c over the classes that are kept, if that is not known yet; else 0.
@@ -44,9 +68,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 has_q = is_set && (F::IS_DOUBLE || rows.storage() != Storage::F64);
                 q = (!has_q).then_some(rows);
             }
-            let is_uniform = matches!(prior, Prior::Uniform);
-            if smooths && is_uniform && !is_weighted && q.is_none() && !has_q {
-                // The classes that are kept have the weight 1, as in the mask.
+            if self.is_mask(row) {
                 w.copy_from_slice(kept);
                 return 0.0;
             }
