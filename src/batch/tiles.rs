@@ -248,7 +248,9 @@ impl<F: Float> Scratch<'_, F> {
             }
         }
         if panel.mask.is_some() && panel.output.is_some() {
-            for tile in &mut self.tiles[..tiles] {
+            // Otherwise the logits of masked classes have masked the outputs.
+            let is_needed = |tile: &Tile<'_, F>| job.targets.is_some() || tile.has_specials();
+            for tile in self.tiles[..tiles].iter_mut().filter(|tile| is_needed(tile)) {
                 panel.mask_values::<V>(token, tile.kept, &mut tile.out[..len], panel.masked);
             }
         }

@@ -132,6 +132,11 @@ impl<F: Float> Tile<'_, F> {
         }
     }
 
+    /// May some rows be filled with NaN?
+    pub(crate) fn has_specials(&self) -> bool {
+        self.specials.is_some()
+    }
+
     /// The lse of the rows that have been computed, if they are needed. They overwrite the maxima.
     pub(crate) fn lse(&mut self) -> &mut [f64] {
         &mut self.reduced.max
