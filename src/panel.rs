@@ -83,7 +83,7 @@ impl<F: Float> Panel<'_, F> {
         own: &'k mut [F],
     ) -> &'k [F] {
         let Some(mask) = self.mask else { return &[] };
-        mask.gather::<V, F>(token, row, class, own);
+        mask.gather::<V>(token, row, class, own);
         own
     }
 
@@ -154,7 +154,7 @@ impl<F: Float> Panel<'_, F> {
     ) {
         for (part, z) in z.chunks_mut(LOADED_AT_ONCE).enumerate() {
             let at = part * LOADED_AT_ONCE;
-            self.logits.gather::<V, F>(token, row, class + at, z);
+            self.logits.gather::<V>(token, row, class + at, z);
             self.mask_logits::<V>(token, kept.get(at..).unwrap_or_default(), z);
         }
     }
@@ -169,20 +169,6 @@ impl<F: Float> Panel<'_, F> {
                 z[k] = if is_kept == 0.0 { F::NEG_INFINITY } else { logit };
             });
         }
-    }
-
-    /// Writes `values` to row `row` from `class` on. Without a mask, `kept` is not read.
-    pub(crate) fn store<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        row: usize,
-        class: usize,
-        kept: &[F],
-        values: &mut [F],
-    ) {
-        let Some(output) = self.output else { return };
-        self.mask_values::<V>(token, kept, values, self.masked);
-        output.scatter::<V, F>(token, row, class, values);
     }
 
     /// The number of rows from `first` on that are neighbours in memory class by class, wherever they are neighbours: in
@@ -211,7 +197,7 @@ impl<F: Float> Panel<'_, F> {
         self.mask_values::<V>(token, kept, rows, self.masked);
         if !output.scatter_neighbours::<V>(token, place, (rows, columns), hints) {
             for (row, values) in (first..).zip(rows.chunks_exact(pitch)).take(count) {
-                output.scatter::<V, F>(token, row, 0, &values[..output.classes()]);
+                output.scatter::<V>(token, row, 0, &values[..output.classes()]);
             }
         }
     }

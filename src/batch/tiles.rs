@@ -197,7 +197,8 @@ impl<F: Float> Scratch<'_, F> {
                 panel.mask_logits::<V>(token, tile.kept, &mut tile.z[..len]);
             }
         }
-        let weight_kind = if let Some((labels, target)) = &plan.same {
+        let mut weight_kind = self.weight_kind.unwrap_or(WeightKind::Absent);
+        if let Some((labels, target)) = &plan.same {
             let labels = &labels.classes()[first..][..count];
             let has_spike = target.spike != 0.0;
             for (tile, labels) in self.tiles.iter_mut().zip(labels.chunks(V::LANES)) {
@@ -208,12 +209,9 @@ impl<F: Float> Scratch<'_, F> {
                     *of_tile = F::from_f64(label.into());
                 }
             }
-            WeightKind::of(&target.weights)
         } else if let Some(targets) = plan.own_targets() {
-            self.own_targets::<V>(token, targets, (first, count))
-        } else {
-            WeightKind::Absent
-        };
+            weight_kind = self.own_targets::<V>(token, targets, (first, count));
+        }
         // After the last row there is another copy of it.
         let reread = |row: usize, z: &mut [F]| panel.reload(row.min(end - 1), 0, z);
         let formula = job.formula();

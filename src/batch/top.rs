@@ -224,7 +224,7 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
                     if panel.mask.is_some() {
                         panel.reload(row, start, own);
                     } else {
-                        panel.logits.gather::<V, F>(token, row, start, own);
+                        panel.logits.gather::<V>(token, row, start, own);
                     }
                     Source::from_slice(own)
                 }

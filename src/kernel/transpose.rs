@@ -50,7 +50,7 @@ pub(crate) fn load<V: Vector>(
                     run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
                 }
             }
-            None => rows.gather::<V, _>(token, first, 0, &mut own[..count * classes]),
+            None => rows.gather::<V>(token, first, 0, &mut own[..count * classes]),
         }
         from_own::<V>(token, own, classes, tile);
     });

@@ -1,7 +1,6 @@
 //! Compensated sums of doubles: each has a sum and the sum of its rounding errors.
 
 use super::Real;
-use std::ops::{Add, Sub};
 
 /// A sum of few numbers, one after another, with the rounding errors of the additions; for vectors, one in each lane.
 #[derive(Clone, Copy, Default)]
@@ -50,7 +49,7 @@ impl<T: Real> RunningSum<T> {
 
 /// a + b, rounded, and its rounding error (Knuth).
 #[inline(always)]
-pub fn two_sum<T: Copy + Add<Output = T> + Sub<Output = T>>(a: T, b: T) -> (T, T) {
+pub fn two_sum<T: Real>(a: T, b: T) -> (T, T) {
     let sum = a + b;
     let from_b = sum - a;
     (sum, (a - (sum - from_b)) + (b - from_b))

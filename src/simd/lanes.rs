@@ -128,9 +128,8 @@ impl<S: InstructionSet, const N: usize> Eights for Doubles<S, N> {
 
     #[inline(always)]
     fn add_to(self, sum: &mut RunningSum<Doubles<S, 1>>) {
-        sum.add(Doubles([self.0[0]]));
-        if N > 1 {
-            sum.add(Doubles([self.0[N - 1]]));
+        for i in 0..N {
+            sum.add(Doubles([self.0[i]]));
         }
     }
 

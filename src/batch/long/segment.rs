@@ -111,8 +111,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 let values = if keeps || is_filled { exps.as_source() } else { z };
                 let label = label.map(|class| class.wrapping_sub(start));
                 let (epilogue, mut out) = (&epilogue, out(exps));
-                let to = out.reborrow();
-                let output = Output { epilogue, values, weights, label, out: to };
+                let output = Output { epilogue, values, weights, label, out: out.reborrow() };
                 write::<V>(token, output, plan.streams && is_direct);
                 if is_filled {
                     panel.mask_output(kept, out);
@@ -120,10 +119,11 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 if plan.streams {
                     fence();
                 }
+                if let Some(output) = panel.output.filter(|_| !is_direct && of.own.is_none()) {
+                    panel.mask_values::<V>(token, kept, own_output, panel.masked);
+                    output.scatter::<V>(token, row, start, own_output);
+                }
             }
-        }
-        if matches!(step, Step::Write(..)) && !is_direct && of.own.is_none() {
-            panel.store::<V>(token, row, start, kept, own_output);
         }
     }
 }

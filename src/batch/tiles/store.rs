@@ -42,7 +42,7 @@ impl<'m, F: Float> Writer<'m, F> {
             return;
         }
         to_run::<V>(token, &[tile], classes, &mut Sink::from_slice(self.rows));
-        output.scatter::<V, F>(token, first, 0, &self.rows[..count * classes]);
+        output.scatter::<V>(token, first, 0, &self.rows[..count * classes]);
     }
 
     /// Writes a tile to contiguous rows by streaming stores of whole cache lines.

@@ -33,7 +33,7 @@ impl<'r> AsDoubles<'r> {
             Self::Doubles(doubles.part(start, len))
         } else {
             let copy = &mut copy.get_or_insert([0.0; Self::AT_ONCE])[..len];
-            rows.gather::<<f64 as Float>::Vector<V::Token>, f64>(token, row, start, copy);
+            rows.gather::<<f64 as Float>::Vector<_>>(token, row, start, copy);
             Self::Doubles(Source::from_slice(copy))
         }
     }

@@ -20,12 +20,12 @@ impl Rows<'_> {
     }
 
     /// The same with the vectors of a token, in a separate function.
-    pub(crate) fn gather<V: Vector, F: Float>(
+    pub(crate) fn gather<V: Vector>(
         &self,
         token: V::Token,
         row: usize,
         class: usize,
-        target: &mut [F],
+        target: &mut [V::Scalar],
     ) {
         for (row, target) in (row..).zip(target.chunks_mut(self.at_once(target.len()))) {
             if V::IS_COMPACT {
@@ -56,7 +56,7 @@ impl Rows<'_> {
                     }
                     continue;
                 }
-                self.gather::<V, _>(token, row, 0, &mut target[..self.classes]);
+                self.gather::<V>(token, row, 0, &mut target[..self.classes]);
             }
         });
     }
@@ -174,7 +174,7 @@ impl VectorJob<f64> for (&Rows<'_>, usize, usize, &mut [f64]) {
     #[inline(always)]
     fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
         let (rows, row, class, target) = self;
-        rows.gather::<V, f64>(token, row, class, target);
+        rows.gather::<V>(token, row, class, target);
     }
 }
 
@@ -186,12 +186,12 @@ impl RowsMut<'_> {
     }
 
     /// The same for row `row` and the next rows, with the vectors of a level, in a separate function.
-    pub(crate) fn scatter<V: Vector, F: Float>(
+    pub(crate) fn scatter<V: Vector>(
         &self,
         token: V::Token,
         row: usize,
         class: usize,
-        values: &[F],
+        values: &[V::Scalar],
     ) {
         for (row, values) in (row..).zip(values.chunks(self.at_once(values.len()))) {
             if V::IS_COMPACT {
@@ -221,7 +221,7 @@ impl RowsMut<'_> {
                     }
                     continue;
                 }
-                self.scatter::<V, _>(token, row, 0, &values[..self.classes]);
+                self.scatter::<V>(token, row, 0, &values[..self.classes]);
             }
         });
     }

@@ -54,7 +54,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     let smoothing = self.smoothing();
                     let direct = rows.direct::<F>(row).filter(|_| smoothing.is_some() && !is_set);
                     if direct.is_none() && !is_set {
-                        rows.gather::<V, F>(token, row, start, w);
+                        rows.gather::<V>(token, row, start, w);
                     }
                     if let Some(smoothing) = smoothing {
                         let mut w = Sink::from_slice(w);
