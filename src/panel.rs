@@ -102,6 +102,7 @@ impl<F: Float> Panel<'_, F> {
     }
 
     /// Multiplies logits by the power of two, and masks them.
+    #[inline(never)] // as `load`
     pub(crate) fn mask_logits<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,

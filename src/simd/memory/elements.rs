@@ -20,6 +20,7 @@ impl Rows<'_> {
     }
 
     /// The same with the vectors of a token, in a separate function.
+    #[inline(never)]
     pub(crate) fn gather<V: Vector>(
         &self,
         token: V::Token,
