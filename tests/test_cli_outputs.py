@@ -51,6 +51,20 @@ class TestOutputs:
         assert main(*JOB) in (130, 3)
         assert names() == ["y.npy", "z.npy"]
 
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_no_part_is_left_if_room_is_still_being_reserved(self, capsys, monkeypatch, number):
+        reserved = []
+
+        def interrupted(path):
+            reserved.append(path)
+            if len(reserved) == number:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(_cli_job, "_reserve", interrupted)
+        assert main(*JOB) == 130
+        assert len(reserved) == number
+        assert names() == ["y.npy", "z.npy"]
+
     @pytest.mark.skipif(_cli_job.fcntl is None, reason="the system locks files that are mapped")
     def test_two_runs_with_one_output(self, capsys):
         with started("--temperature", "2") as first:

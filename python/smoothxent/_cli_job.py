@@ -99,7 +99,7 @@ class Job:
             self._forget()  # the progress of an earlier run, whose outputs are overwritten
         try:
             self._open_outputs()
-        except OSError:
+        except BaseException:  # also if it is interrupted while room is reserved
             if before is None:
                 self._discard()
             raise
