@@ -8,6 +8,7 @@ use super::long::SEGMENTS_OF_SCRATCH;
 use super::tiles::{lanes, scratch_len};
 use super::{Job, rows_per_sum};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
+use crate::panel::Panel;
 use crate::simd::{Cache, Float, LINE, MOST_LANES};
 use crate::target::{Labels, RowTarget, SmoothedTargets};
 
@@ -74,6 +75,14 @@ pub(super) enum Path {
     /// Rows of several segments, each on all threads; or a chunk of the classes of such rows, whose segments are
     /// distributed over threads, whichever row they belong to. The exponentials are computed again when they are needed.
     SharedRows,
+}
+
+impl Path {
+    /// Are the masked logits of a long row kept in scratch memory, in which its exponentials and outputs are written over
+    /// them? Otherwise they are copied and masked again wherever they are read.
+    pub(super) fn keeps_masked<F>(self, panel: &Panel<'_, F>) -> bool {
+        self == Path::LongRows && panel.mask.is_some()
+    }
 }
 
 /// A job, and how it runs.
@@ -150,7 +159,7 @@ impl<'p, F: Float> Plan<'p, F> {
         // The rest is for rows: tiles, which are small and many, do without.
         let (has_rows, recomputes) = (path != Path::Tiles, path == Path::SharedRows);
         let own_logits = has_rows && !panel.reads_directly();
-        let keeps_rows = recomputes || has_mask && path == Path::LongRows;
+        let keeps_rows = recomputes || path.keeps_masked(panel);
         let own_output = keeps_rows || has_rows && (!panel.writes_directly() || keeps_apart());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
@@ -219,12 +228,6 @@ impl<'p, F: Float> Plan<'p, F> {
             memory,
             scratch,
         }
-    }
-
-    /// Are the masked logits of a long row kept in scratch memory, in which its exponentials and outputs are written over
-    /// them? Otherwise they are copied and masked again wherever they are read.
-    pub(super) fn keeps_masked(&self) -> bool {
-        self.path == Path::LongRows && self.job.panel.mask.is_some()
     }
 
     /// The targets of the rows, if they differ in more than the label.

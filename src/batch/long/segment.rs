@@ -37,10 +37,11 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         let is_direct = panel.writes_directly();
         let is_filled = matches!(step, Step::Write(Epilogue::Filled(_), _));
         let is_made = target.as_ref().is_some_and(|target| target.made_by.is_some());
-        let has_masked = plan.keeps_masked() && !matches!(step, Step::Max);
-        let reads_mask = !has_masked || is_made || is_filled || !is_direct;
+        let (is_first, is_last) = (matches!(step, Step::Max), matches!(step, Step::Write(..)));
+        let keeps_masked = plan.path.keeps_masked(panel);
+        let reads_mask = is_first || !keeps_masked || is_made || is_filled || is_last && !is_direct;
         let kept = if reads_mask { panel.kept::<V>(token, row, start, kept) } else { &[] };
-        if plan.keeps_masked() && !has_masked {
+        if keeps_masked && is_first {
             panel.load::<V>(token, row, start, kept, own_output);
         }
         let has_weights = matches!(step, Step::Reduce | Step::Special(_) | Step::Write(..));
@@ -55,11 +56,10 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             None => Sink::from_slice(own_output),
         };
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
-        let recomputes = plan.path == Path::SharedRows;
         let how = Reducer {
             temperature,
             splits: job.operation.splits() && index == of.first,
-            keeps: keeps && recomputes == matches!(step, Step::Write(..)),
+            keeps: keeps && (plan.path == Path::SharedRows) == is_last,
             next: Lines::of(panel.logits, row + 1, start, plan.prefetches_into),
             prefetches_outputs: plan.prefetches_outputs,
         };
@@ -77,7 +77,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             z = Source::from_slice(own_z);
         } else if let Some(own) = of.own.filter(|own| own.is_loaded) {
             z = own.part(start, len).as_source();
-        } else if plan.keeps_masked() {
+        } else if keeps_masked {
             z = exps.as_source();
         } else if panel.reads_directly() {
             z = panel.direct(row).part(start, len);

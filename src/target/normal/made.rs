@@ -26,7 +26,6 @@ impl<F: Float> SmoothedTargets<'_, F> {
     }
 
     /// Is w of a row 1 for classes that are kept, and 0 for others?
-    #[inline(never)] // once for all instruction sets
     fn is_mask(&self, row: usize) -> bool {
         let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
         let is_uniform = matches!(prior, Prior::Uniform) && class_weight.is_none();
@@ -67,10 +66,6 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 // Rounded doubles are for plain weights only.
                 has_q = is_set && (F::IS_DOUBLE || rows.storage() != Storage::F64);
                 q = (!has_q).then_some(rows);
-            }
-            if self.is_mask(row) {
-                w.copy_from_slice(kept);
-                return 0.0;
             }
             // Without smoothing the prior is not read.
             let prior = if smooths { prior } else { &Prior::Uniform };
