@@ -147,7 +147,7 @@ def xgboost_objective(
 
     The factor 2 and the lower bound of the Hessian, h_0 = 1e-16 in float32, are XGBoost's. With one
     score for each row there are two classes, z is the logit of class 1, and the factor is 1, as for
-    "binary:logistic".
+    "binary:logistic", which applies the bound to p(k) (1 - p(k)), before the weights.
 
     Parameters
     ----------
