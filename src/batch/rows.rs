@@ -61,7 +61,10 @@ impl<F: Float> Block<'_, F> {
                 }
                 let [values, kept, _, hessian] = &mut memory;
                 let hints = (plan.streams, prefetches && !plan.streams);
-                panel.store_rows::<V>(token, place, hints, (values, kept), columns);
+                // Otherwise they are where they belong.
+                if plan.own_output {
+                    panel.store_rows::<V>(token, place, hints, (values, kept), columns);
+                }
                 if let Some(panel) = &job.hessian_panel() {
                     panel.store_rows::<V>(token, place, hints, (hessian, kept), columns);
                 }
@@ -230,24 +233,25 @@ impl<F: Float> Group<'_, F> {
                 epilogue.flush(&part.weights, &mut part.exps);
             }
             let mut out = if is_direct { panel.sink(number) } else { part.exps.reborrow() };
-            let (mut values, mut kept) = (if keeps { exps } else { part.z }, &[][..]);
-            match epilogue {
-                Epilogue::ShiftedLogProbability { .. } => {
-                    panel.reload(number, 0, special);
-                    values = Source::from_slice(special);
-                }
-                Epilogue::Filled(_) => kept = panel.kept::<V>(token, number, 0, special),
-                _ => {}
+            let mut values = if keeps { exps } else { part.z };
+            if let Epilogue::ShiftedLogProbability { .. } = epilogue {
+                panel.reload(number, 0, special);
+                values = Source::from_slice(special);
             }
             if let Some(Hessian { factor, .. }) = job.hessian {
                 let mut out = self.hessian(at, hessians);
                 write_hessian::<V>(token, *factor, (reduced, at), epilogue, values, &mut out);
-                panel.mask_output(kept, out);
             }
             let (weights, label, to) = (part.weights, rows.labels[at], out.reborrow());
             let output = Output { epilogue, values, weights, label, out: to };
             write::<V>(token, output, plan.streams && is_direct);
-            panel.mask_output(kept, out);
+            if let Epilogue::Filled(_) = epilogue {
+                let kept = panel.kept::<V>(token, number, 0, special);
+                panel.mask_output(kept, out);
+                if job.hessian.is_some() {
+                    panel.mask_output(kept, self.hessian(at, hessians));
+                }
+            }
         }
     }
 

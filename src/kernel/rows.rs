@@ -60,17 +60,29 @@ impl<'f, F: Float> ReducedRows<'f, F> {
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
         let Reduced { max, z_label, weight_label, .. } = *row;
         let Partial { sum, lost, dot, unit } = row.partial;
-        let (lanes, temperature) = (&mut self.lanes, self.formula.temperature);
-        // From these logits to those of the sweep.
-        let prescale = if unit == 1.0 { 1.0 } else { temperature.prescale };
-        let gap = if unit == 1.0 { max - z_label } else { gap(max, z_label) * prescale };
-        let is_shifted = unit != 1.0 && temperature.shifts(max);
-        self.shifted_by[i] = is_shifted.then_some(max);
-        (lanes.max[i], lanes.gap[i], lanes.unit[i]) = (max * prescale, gap, unit);
-        (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * prescale);
+        let lanes = &mut self.lanes;
+        (lanes.sum[i], lanes.lost[i], lanes.unit[i]) = (sum, lost, unit);
         lanes.weight_label[i] = weight_label;
-        (self.swept_max[i], self.swept_label[i]) =
-            if is_shifted { (0.0, -gap * unit) } else { (max * prescale, z_label * prescale) };
+        (lanes.max[i], lanes.gap[i], lanes.dot[i]) = (max, max - z_label, dot);
+        (self.swept_max[i], self.swept_label[i], self.shifted_by[i]) = (max, z_label, None);
+        if unit != 1.0 {
+            self.convert(i);
+        }
+    }
+
+    /// Converts the numbers of a special row, which are those of the logits in memory, to those of the logits of the sweep.
+    #[cold]
+    fn convert(&mut self, i: usize) {
+        let (lanes, temperature) = (&mut self.lanes, self.formula.temperature);
+        let (prescale, max, z_label) = (temperature.prescale, lanes.max[i], self.swept_label[i]);
+        lanes.max[i] *= prescale;
+        lanes.dot[i] *= prescale;
+        lanes.gap[i] = gap(max, z_label) * prescale;
+        (self.swept_max[i], self.swept_label[i]) = (lanes.max[i], z_label * prescale);
+        if temperature.shifts(max) {
+            self.shifted_by[i] = Some(max);
+            (self.swept_max[i], self.swept_label[i]) = (0.0, -lanes.gap[i] * lanes.unit[i]);
+        }
     }
 
     /// The factor of the probabilities of row `i`, and the smallest exponential that is not written as 0.
