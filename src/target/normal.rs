@@ -215,9 +215,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         if let Smooth::Uniform(smoothing) = self.smooth { smoothing } else { None }
     }
 
-    /// β of a row with a mask, which keeps some classes.
+    /// β of a row with a mask, which keeps some classes, and a uniform prior without class weights.
+    #[inline(always)]
     pub(crate) fn beta(&self, row: usize) -> f64 {
-        if self.terms.label_smoothing == 0.0 { 0.0 } else { self.prior_factor(row).0 }
+        let kept = self.kept.map_or(1.0, |kept| kept[row].unwrap_or(1.0));
+        if self.terms.label_smoothing == 0.0 { 0.0 } else { self.terms.smoothing_per(kept) }
     }
 
     /// c of a class.
