@@ -145,20 +145,18 @@ impl<'j, F: Float> Job<'j, F> {
 
     /// The factor of the gradient of a row with this weight.
     fn scale(&self, weight: f64) -> f64 {
-        let Some(&SmoothedTargets { divisor, unit, .. }) = self.targets else { return 0.0 };
-        // The unit is a power of two, and the order is the one in which nothing underflows that is in range at the end.
-        let share = if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };
-        (share * self.temperature.of_memory()).min(f64::MAX)
+        self.scales()(weight)
     }
 
-    /// [`Job::scale`] for one row after another: a quotient, so it is computed again only where the weight is another.
-    fn scales(&self) -> impl FnMut(f64) -> f64 {
-        let (mut last, mut scale) = (f64::NAN, 0.0);
-        move |weight| {
-            if weight != last {
-                (last, scale) = (weight, self.scale(weight));
-            }
-            scale
+    /// [`Job::scale`] for many rows.
+    fn scales(&self) -> impl Fn(f64) -> f64 + use<F> {
+        let (divisor, unit) = self.targets.map_or((1.0, 0.0), |all| (all.divisor, all.unit));
+        let of_memory = self.temperature.of_memory();
+        // The unit is a power of two, and the order is the one in which nothing underflows that is in range at the end.
+        move |weight: f64| {
+            let share =
+                if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };
+            (share * of_memory).min(f64::MAX)
         }
     }
 }

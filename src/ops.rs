@@ -195,10 +195,6 @@ impl CrossEntropy<'_> {
         let (targets, LossTerms { class_weight, sample_weight, .. }) = (self.targets, self.terms);
         // In a quotient of sums, the unit of weights cancels, or the quotient is multiplied by it at the end.
         let are_units = matches!(self.reduction, Reduction::Mean | Reduction::SumByNonzeroWeights);
-        let row_weight = |row: usize| match &kept {
-            Some(kept) if kept[row].is_none() => 0.0,
-            _ => sample_weight.map_or(1.0, |weights| weights.get(row)),
-        };
         let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, |weights| weights.unit);
         let units = [unit_of(class_weight), unit_of(sample_weight)];
         let all_units = units[0] * units[1];
@@ -211,17 +207,8 @@ impl CrossEntropy<'_> {
             (_, Some(normalizer)) => (normalizer, all_units),
             (reduction, None) => {
                 let is_mean = reduction == Reduction::Mean;
-                let mass = |row: usize| targets.mass(row, class_weight) * row_weight(row);
-                let counts = |row: usize| !targets.is_ignored(row) && row_weight(row) != 0.0;
-                let term = |row| if is_mean { mass(row) } else { counts(row).into() };
-                let fill = |first: usize, terms: &mut [f64]| match targets {
-                    Targets::Probabilities(all)
-                        if is_mean && sample_weight.is_none() && mask.is_none() =>
-                    {
-                        let all = terms.iter_mut().zip(&all.summary[first..]);
-                        all.for_each(|(own, row)| *own = row.mass);
-                    }
-                    _ => (first..).zip(terms).for_each(|(row, own)| *own = term(row)),
+                let fill = |first: usize, terms: &mut [f64]| {
+                    self.set_terms_of_divisor(first, kept.as_deref(), terms);
                 };
                 let is_weighted = sample_weight.is_some() || is_mean && class_weight.is_some();
                 let divisor = match targets {
@@ -269,6 +256,29 @@ impl CrossEntropy<'_> {
             _ if divisor == 0.0 => f64::NAN,
             _ => sum / divisor * unit,
         })
+    }
+
+    /// Sets the terms of the divisor of a mean, for the rows from `first` on: their masses with their weights; or for
+    /// [`Reduction::SumByNonzeroWeights`], 1 for rows that count.
+    fn set_terms_of_divisor(&self, first: usize, kept: Option<&[Option<f64>]>, terms: &mut [f64]) {
+        let (targets, LossTerms { class_weight, sample_weight, .. }) = (self.targets, self.terms);
+        let is_mean = self.reduction == Reduction::Mean;
+        if is_mean {
+            targets.set_masses(first, class_weight, terms);
+        } else {
+            let rows = (first..).zip(&mut *terms);
+            rows.for_each(|(row, term)| *term = (!targets.is_ignored(row)).into());
+        }
+        if let Some(weights) = sample_weight {
+            for (row, term) in (first..).zip(&mut *terms) {
+                let weight = weights.get(row);
+                *term *= if is_mean { weight } else { (weight != 0.0).into() };
+            }
+        }
+        if let Some(kept) = kept {
+            let rows = kept[first..].iter().zip(terms);
+            rows.filter(|(kept, _)| kept.is_none()).for_each(|(_, term)| *term = 0.0);
+        }
     }
 }
 

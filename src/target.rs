@@ -38,12 +38,24 @@ impl Targets<'_> {
         Targets::Labels(Labels::default())
     }
 
-    /// Σ_k q_k c_k of one row, weights in their units: 0 if it is ignored.
-    pub(crate) fn mass(&self, row: usize, class_weight: Option<&WeightValues>) -> f64 {
+    /// Sets `masses` to Σ_k q_k c_k of the rows from `first` on, weights in their units: 0 for those that are ignored.
+    pub(crate) fn set_masses(
+        &self,
+        first: usize,
+        class_weight: Option<&WeightValues>,
+        masses: &mut [f64],
+    ) {
         match self {
-            _ if self.is_ignored(row) => 0.0,
-            Targets::Labels(labels) => class_weight.map_or(1.0, |c| c.get(labels.class(row))),
-            Targets::Probabilities(targets) => targets.summary[row].mass,
+            Targets::Labels(labels) => {
+                for (label, mass) in labels.classes()[first..].iter().zip(masses) {
+                    let of_class = || class_weight.map_or(1.0, |c| c.get(*label as usize));
+                    *mass = if *label == NO_CLASS { 0.0 } else { of_class() };
+                }
+            }
+            Targets::Probabilities(targets) => {
+                let rows = targets.summary[first..].iter().zip(masses);
+                rows.for_each(|(row, mass)| *mass = row.mass);
+            }
         }
     }
 

@@ -244,7 +244,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn weights(&self, first: usize, weights: &mut [f64]) {
         weights.fill(1.0);
         match self.terms.sample_weight {
-            Some(all) if self.are_units => {
+            Some(all) if self.are_units && all.unit != 1.0 => {
                 (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = all.get(row));
             }
             Some(all) => weights.copy_from_slice(&all.values[first..][..weights.len()]),

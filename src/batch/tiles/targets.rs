@@ -125,7 +125,7 @@ impl<F: Float> Scratch<'_, F> {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         self.writer.rows.fill(F::default());
-        let (mut scale, mut has_weights) = (job.scales(), false);
+        let (scale, mut has_weights) = (job.scales(), false);
         let own = self.writer.rows.chunks_exact_mut(classes).zip(tile.out.chunks_exact(classes));
         for ((lane, number), (weights, kept)) in rows.enumerate().zip(own) {
             let Some(mut row) = targets.row(number) else {
@@ -157,7 +157,7 @@ impl<F: Float> Scratch<'_, F> {
         targets: &SmoothedTargets<'_, F>,
         (tile, rows): (usize, Range<usize>),
     ) {
-        let (mut scale, tile, target) =
+        let (scale, tile, target) =
             (self.plan.job.scales(), &mut self.tiles[tile], &mut self.targets[tile]);
         let weights = &mut target.weight[..rows.len()];
         targets.weights(rows.start, weights);
@@ -177,32 +177,43 @@ impl<F: Float> Scratch<'_, F> {
         (tile, rows): (usize, Range<usize>),
     ) {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
-        let is_masked = job.panel.mask.is_some();
         let (labels, first) = (&labels.classes()[rows.clone()], rows.start);
+        let number = |label: i32| F::from_f64(label.into());
         *target = TargetLanes::of_all(&targets.with_spike(row, 1.0), 0.0);
-        let TargetLanes { weight, smooth_mass, mass_lost, .. } = target;
+        let TargetLanes { spike, beta, smooth_mass, mass_lost, weight, scale } = target;
         targets.weights(first, &mut weight[..labels.len()]);
         targets.add_smooth_masses(first, &mut smooth_mass[..labels.len()], mass_lost);
-        let mut scale = job.scales();
+        // Without branches, so that the loops are vectorised.
+        let scale_of = job.scales();
+        weight.iter().zip(scale).for_each(|(weight, scale)| *scale = scale_of(*weight));
+        let (has_spike, mut all_count) = (spike[0] != 0.0, true);
+        for ((&label, of_tile), &weight) in labels.iter().zip(&mut tile.labels).zip(&*weight) {
+            let counts = label != NO_CLASS && weight != 0.0;
+            all_count &= counts;
+            let label = if has_spike { label.cast_signed() } else { NO_LABEL };
+            *of_tile = number(if counts { label } else { IGNORED });
+        }
+        self.has_ignored |= !all_count;
+        let (class_weight, is_masked) = (targets.terms.class_weight, job.panel.mask.is_some());
+        if class_weight.is_none() && !is_masked {
+            return;
+        }
         for (lane, (&label, of_tile)) in labels.iter().zip(&mut tile.labels).enumerate() {
-            if label == NO_CLASS || target.weight[lane] == 0.0 {
-                (*of_tile, self.has_ignored) = (F::from_f64(IGNORED.into()), true);
+            if *of_tile == number(IGNORED) {
                 continue;
             }
-            target.scale[lane] = scale(target.weight[lane]);
             let class = label as usize;
-            if let Some(class_weight) = targets.terms.class_weight {
+            if let Some(class_weight) = class_weight {
                 let row = targets.with_spike(row, class_weight.get(class));
-                (target.spike[lane], target.mass_lost[lane]) = (row.spike, row.mass_lost);
+                (spike[lane], mass_lost[lane]) = (row.spike, row.mass_lost);
             }
+            let mut has_spike = spike[lane] != 0.0;
             if is_masked {
-                target.beta[lane] = targets.beta(first + lane);
-                if tile.kept[class * lanes::<F>() + lane].to_f64() == 0.0 {
-                    continue;
-                }
+                beta[lane] = targets.beta(first + lane);
+                has_spike &= tile.kept[class * lanes::<F>() + lane].to_f64() != 0.0;
             }
-            if target.spike[lane] != 0.0 {
-                *of_tile = F::from_f64(label.into());
+            if !has_spike {
+                *of_tile = number(NO_LABEL);
             }
         }
     }

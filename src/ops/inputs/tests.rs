@@ -13,7 +13,7 @@ use crate::target::{Labels, LossTerms, prior_tolerance};
 
 fn mass_of(targets: &Targets<'_>, run: &mut Run<'_>) -> Result<f64, Error> {
     run.sum_of_terms(targets.rows(), (TERMS_PER_PART, 1), &|first, terms| {
-        (first..).zip(terms).for_each(|(row, own)| *own = targets.mass(row, None));
+        targets.set_masses(first, None, terms);
     })
 }
 
