@@ -14,10 +14,9 @@
 
 mod checked;
 
-use super::dtype::empty;
 use super::errors::Result;
 use super::known::Known;
-use super::objects::unknown_arrays;
+use super::objects::{new_array, unknown_arrays};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -46,14 +45,15 @@ const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
 pub(super) fn check_fields(py: Python<'_>) -> Result<()> {
-    let probe = empty(py, &[2, 3], Storage::F32)?;
+    let dtype = Known::get().dtype_of(Storage::F32).bind(py);
+    let probe = new_array(dtype, &[2, 3])?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
     let at = probe.as_ptr().cast::<Fields>();
     // SAFETY: within the object, if it is large enough; any bytes are a valid address or number.
     let is_known = bytes >= size_of::<Fields>()
         && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
-            == (buffer.buf_ptr(), 2, Known::get().dtype_of(Storage::F32).as_ptr());
+            == (buffer.buf_ptr(), 2, dtype.as_ptr());
     if is_known { Ok(()) } else { Err(unknown_arrays()) }
 }
 

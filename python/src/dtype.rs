@@ -1,9 +1,8 @@
 //! The element types of arrays.
 
-use super::errors::{Result, answer, error, type_error};
+use super::errors::{Result, answer, type_error};
 use super::known::Known;
-use super::objects::{Str, attribute, call, dtype_name, new_array, numbers, repr};
-use pyo3::exceptions::{PyMemoryError, PyValueError};
+use super::objects::{Str, attribute, call, dtype_name, repr};
 use pyo3::prelude::*;
 use smoothxent::Storage;
 
@@ -60,23 +59,5 @@ pub(super) fn requested(obj: &Bound<'_, PyAny>) -> Result<Storage> {
         // The rest of the dtype, such as metadata or fields, is ignored.
         Some(storage) => Ok(storage),
         None => Err(refuse(dtype_name(&dtype)?)),
-    }
-}
-
-/// A new C-contiguous array with elements of this type.
-pub(super) fn empty<'py>(
-    py: Python<'py>,
-    shape: &[usize],
-    storage: Storage,
-) -> Result<Bound<'py, PyAny>> {
-    let dtype = Known::get().dtype_of(storage).bind(py);
-    match new_array(dtype, shape) {
-        // The shape of an existing array is refused only if it has more bytes than there are addresses.
-        Err(raised) if raised.0.is_instance_of::<PyValueError>(py) => {
-            let (name, shape) = (dtype_name(dtype)?, repr(&numbers(py, shape)?)?);
-            let message = format_args!("cannot allocate {name} of shape {shape}");
-            Err(error::<PyMemoryError>(py, message))
-        }
-        result => result,
     }
 }

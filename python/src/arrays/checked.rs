@@ -1,10 +1,11 @@
 //! Checks of arrays by role: real numbers, labels, masks and outputs.
 
 use super::{Array, dtype_of, ndim_of};
-use crate::dtype::{self, storage_of};
-use crate::errors::{Result, type_error, value_error, wrong_shape};
+use crate::dtype::storage_of;
+use crate::errors::{Result, error, type_error, value_error, wrong_shape};
 use crate::known::Known;
-use crate::objects::{call, read};
+use crate::objects::{call, dtype_name, new_array, numbers, read, repr};
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use smoothxent::Storage;
 
@@ -81,7 +82,17 @@ impl<'py> Array<'py> {
 
     /// A new C-contiguous array.
     pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> Result<Self> {
-        Ok(Self::view(dtype::empty(py, shape, storage)?, storage))
+        let dtype = Known::get().dtype_of(storage).bind(py);
+        match new_array(dtype, shape) {
+            Ok(array) => Ok(Self::view(array, storage)),
+            // The shape of an existing array is refused only if it has more bytes than there are addresses.
+            Err(raised) if raised.0.is_instance_of::<PyValueError>(py) => {
+                let (name, shape) = (dtype_name(dtype)?, repr(&numbers(py, shape)?)?);
+                let message = format_args!("cannot allocate {name} of shape {shape}");
+                Err(error::<PyMemoryError>(py, message))
+            }
+            Err(raised) => Err(raised),
+        }
     }
 
     /// The view of an array.
