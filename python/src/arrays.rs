@@ -91,12 +91,6 @@ fn dtype_of<'a, 'py>(obj: &'a Bound<'py, PyAny>) -> Borrowed<'a, 'py, PyAny> {
     unsafe { Borrowed::from_ptr(obj.py(), (*at).dtype) }
 }
 
-/// The number of axes of an ndarray.
-fn ndim_of(obj: &Bound<'_, PyAny>) -> usize {
-    // SAFETY: as for the dtype.
-    unsafe { (*obj.as_ptr().cast::<Fields>()).ndim }.unsigned_abs() as usize
-}
-
 /// All axes except `axis`.
 fn others(
     axes: impl Iterator<Item = (usize, isize)>,

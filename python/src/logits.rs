@@ -28,12 +28,13 @@ impl<'py> Logits<'py> {
     /// Logits with classes along a single axis, whose length may be 0.
     pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> Result<Self> {
         let given = integer(axis, "axis")?;
-        let found = Array::find(logits, "logits", Array::LOGITS)?;
-        let from_front = if given < 0 { given + found.ndim() as i128 } else { given };
-        let place = usize::try_from(from_front).ok().filter(|place| *place < found.ndim());
-        let Some(axis) = place else { return Err(axis_error(axis, found.ndim())) };
-        let (compute, temperature, mask) = (found.compute(), 1.0, None);
-        Ok(Self { array: found.view(), axis, compute, index_bytes: 0, temperature, mask })
+        let array = Array::find(logits, "logits", Array::LOGITS)?.view();
+        let ndim = array.shape().len();
+        let from_front = if given < 0 { given + ndim as i128 } else { given };
+        let place = usize::try_from(from_front).ok().filter(|place| *place < ndim);
+        let Some(axis) = place else { return Err(axis_error(axis, ndim)) };
+        let compute = array.storage().compute_with(Storage::F32);
+        Ok(Self { array, axis, compute, index_bytes: 0, temperature: 1.0, mask: None })
     }
 
     /// Reads the options that all functions of logits have, after refusing logits without classes.

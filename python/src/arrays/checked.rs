@@ -1,6 +1,6 @@
 //! Checks of arrays by role: real numbers, labels, masks and outputs.
 
-use super::{Array, dtype_of, ndim_of};
+use super::{Array, dtype_of};
 use crate::dtype::storage_of;
 use crate::errors::{Result, error, type_error, value_error, wrong_shape};
 use crate::known::Known;
@@ -32,15 +32,6 @@ impl<'py> Found<'py> {
     #[inline(always)]
     pub(crate) fn view(self) -> Array<'py> {
         Array::view(self.0, self.1)
-    }
-
-    /// The type in which rows of these numbers are computed.
-    pub(crate) fn compute(&self) -> Storage {
-        self.1.compute_with(Storage::F32)
-    }
-
-    pub(crate) fn ndim(&self) -> usize {
-        ndim_of(&self.0)
     }
 }
 
