@@ -2,20 +2,16 @@
 
 use super::errors::{Raised, Result, answer, type_error, value_error};
 use super::known::Known;
-use super::objects::{Str, call, int, read, repr};
+use super::objects::{Str, int, is_index, read, repr};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
 use smoothxent::{Number, Reduction};
 
 /// Is `axis` one integer, rather than None, a tuple or anything else?
 #[inline]
-pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> Result<bool> {
+pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> bool {
     let is_int = axis.is_exact_instance_of::<PyInt>();
-    if is_int || axis.is_instance_of::<PyBool>() {
-        return Ok(is_int);
-    }
-    let (py, known) = (axis.py(), Known::get());
-    Ok(call(known.hasattr.bind(py), [axis, known.__index__.bind(py)])?.is_truthy()?)
+    is_int || is_index(axis) && !axis.is_instance_of::<PyBool>()
 }
 
 /// An integer; bool is refused. All axes and counts fit 64 bits; an integer that does not fit 128 bits is refused here.

@@ -67,7 +67,6 @@ macro_rules! known {
 known! {
     objects {
         getattr: "builtins"."getattr",
-        hasattr: "builtins"."hasattr",
         repr: "builtins"."repr",
         ndarray: "numpy"."ndarray",
         numpy_bool: "numpy"."bool",
@@ -91,7 +90,7 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, get, ident, isnative, itemsize, logits, mean, name, r#type,
+        get, ident, isnative, itemsize, logits, mean, name, r#type,
     }
 }
 

@@ -104,7 +104,7 @@ fn activation<'py>(
     operation: Operation,
     [logits, axis, temperature, mask, dtype, out]: &Arguments<'_, 'py, 6>,
 ) -> Result<Bound<'py, PyAny>> {
-    if !is_one_axis(axis)? {
+    if !is_one_axis(axis) {
         return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
     }
     hold!(logits = Logits::new(logits, axis));
@@ -130,7 +130,7 @@ fn logsumexp_of<'py>(
     [logits, axis, temperature, mask, keepdims, out]: &Arguments<'_, 'py, 6>,
 ) -> Result<Bound<'py, PyAny>> {
     let several = || Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
-    if !is_one_axis(axis)? {
+    if !is_one_axis(axis) {
         return several();
     }
     hold!(logits = Logits::new(logits, axis));

@@ -66,6 +66,12 @@ pub(super) fn int(obj: &Bound<'_, PyAny>) -> Option<i64> {
     (overflow == 0).then_some(value)
 }
 
+/// Has the type of an object `__index__`?
+pub(super) fn is_index(obj: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the interpreter is attached.
+    unsafe { ffi::PyIndex_Check(obj.as_ptr()) != 0 }
+}
+
 /// An integer that a type of NumPy holds.
 pub(super) fn integer(py: Python<'_>, value: i128) -> Result<Bound<'_, PyAny>> {
     match i64::try_from(value) {
