@@ -261,23 +261,12 @@ impl CrossEntropy<'_> {
     /// Sets the terms of the divisor of a mean, for the rows from `first` on: their masses with their weights; or for
     /// [`Reduction::SumByNonzeroWeights`], 1 for rows that count.
     fn set_terms_of_divisor(&self, first: usize, kept: Option<&[Option<f64>]>, terms: &mut [f64]) {
-        let (targets, LossTerms { class_weight, sample_weight, .. }) = (self.targets, self.terms);
-        let is_mean = self.reduction == Reduction::Mean;
-        if is_mean {
-            targets.set_masses(first, class_weight, terms);
-        } else {
-            let rows = (first..).zip(&mut *terms);
-            rows.for_each(|(row, term)| *term = (!targets.is_ignored(row)).into());
+        self.terms.set_row_weights(first, kept, true, terms);
+        if self.reduction == Reduction::Mean {
+            return self.targets.multiply_by_masses(first, self.terms.class_weight, terms);
         }
-        if let Some(weights) = sample_weight {
-            for (row, term) in (first..).zip(&mut *terms) {
-                let weight = weights.get(row);
-                *term *= if is_mean { weight } else { (weight != 0.0).into() };
-            }
-        }
-        if let Some(kept) = kept {
-            let rows = kept[first..].iter().zip(terms);
-            rows.filter(|(kept, _)| kept.is_none()).for_each(|(_, term)| *term = 0.0);
+        for (row, term) in (first..).zip(terms) {
+            *term = (*term != 0.0 && !self.targets.is_ignored(row)).into();
         }
     }
 }

@@ -38,23 +38,24 @@ impl Targets<'_> {
         Targets::Labels(Labels::default())
     }
 
-    /// Sets `masses` to Σ_k q_k c_k of the rows from `first` on, weights in their units: 0 for those that are ignored.
-    pub(crate) fn set_masses(
+    /// Multiplies `terms` by Σ_k q_k c_k of the rows from `first` on, weights in their units: by 0 for those that are
+    /// ignored.
+    pub(crate) fn multiply_by_masses(
         &self,
         first: usize,
         class_weight: Option<&WeightValues>,
-        masses: &mut [f64],
+        terms: &mut [f64],
     ) {
         match self {
             Targets::Labels(labels) => {
-                for (label, mass) in labels.classes()[first..].iter().zip(masses) {
+                for (label, term) in labels.classes()[first..].iter().zip(terms) {
                     let of_class = || class_weight.map_or(1.0, |c| c.get(*label as usize));
-                    *mass = if *label == NO_CLASS { 0.0 } else { of_class() };
+                    *term *= if *label == NO_CLASS { 0.0 } else { of_class() };
                 }
             }
             Targets::Probabilities(targets) => {
-                let rows = targets.summary[first..].iter().zip(masses);
-                rows.for_each(|(row, mass)| *mass = row.mass);
+                let rows = targets.summary[first..].iter().zip(terms);
+                rows.for_each(|(row, term)| *term *= row.mass);
             }
         }
     }
@@ -243,5 +244,29 @@ impl<'a> LossTerms<'a> {
     #[must_use]
     pub fn new(label_smoothing: f64, prior: &'a Prior<'a>) -> Self {
         Self { label_smoothing, prior, class_weight: None, sample_weight: None, z_loss: 0.0 }
+    }
+
+    /// Sets `weights` to the sample weights of the rows from `first` on, perhaps in their units; to 0 for rows of which a
+    /// mask keeps no class.
+    #[inline(always)]
+    pub(crate) fn set_row_weights(
+        &self,
+        first: usize,
+        kept: Option<&[Option<f64>]>,
+        are_units: bool,
+        weights: &mut [f64],
+    ) {
+        weights.fill(1.0);
+        match self.sample_weight {
+            Some(all) if are_units && all.unit != 1.0 => {
+                (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = all.get(row));
+            }
+            Some(all) => weights.copy_from_slice(&all.values[first..][..weights.len()]),
+            None => {}
+        }
+        if let Some(kept) = kept {
+            let all = weights.iter_mut().zip(&kept[first..]);
+            all.filter(|(_, kept)| kept.is_none()).for_each(|(weight, _)| *weight = 0.0);
+        }
     }
 }

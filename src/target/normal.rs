@@ -242,18 +242,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The factors of the losses of rows from `first` on, if they are not ignored; 0 where a row does not count.
     #[inline(never)]
     pub(crate) fn weights(&self, first: usize, weights: &mut [f64]) {
-        weights.fill(1.0);
-        match self.terms.sample_weight {
-            Some(all) if self.are_units && all.unit != 1.0 => {
-                (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = all.get(row));
-            }
-            Some(all) => weights.copy_from_slice(&all.values[first..][..weights.len()]),
-            None => {}
-        }
-        if let Some(kept) = self.kept {
-            let all = weights.iter_mut().zip(&kept[first..]);
-            all.filter(|(_, kept)| kept.is_none()).for_each(|(weight, _)| *weight = 0.0);
-        }
+        self.terms.set_row_weights(first, self.kept, self.are_units, weights);
         let class_weight = self.terms.class_weight.filter(|_| !self.are_units);
         if let Some(unit) = class_weight.map(|weights| weights.unit).filter(|unit| *unit != 1.0) {
             for weight in weights.iter_mut().filter(|weight| **weight != 0.0) {

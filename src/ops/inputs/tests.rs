@@ -13,7 +13,8 @@ use crate::target::{Labels, LossTerms, prior_tolerance};
 
 fn mass_of(targets: &Targets<'_>, run: &mut Run<'_>) -> Result<f64, Error> {
     run.sum_of_terms(targets.rows(), (TERMS_PER_PART, 1), &|first, terms| {
-        targets.set_masses(first, None, terms);
+        terms.fill(1.0);
+        targets.multiply_by_masses(first, None, terms);
     })
 }
 
