@@ -222,6 +222,8 @@ impl<F: Float> Group<'_, F> {
     ) {
         let (plan, job, panel) = (self.plan, self.plan.job, &self.plan.job.panel);
         let (keeps, is_direct) = (job.operation.keeps(), panel.writes_directly());
+        // Otherwise the outputs are written over the exponentials.
+        let leaves_scratch = is_direct && plan.own_output;
         for at in 0..self.len {
             let (number, part) = (self.first + at, &mut rows.parts[at]);
             let epilogue = &match rows.filled[at] {
@@ -232,7 +234,7 @@ impl<F: Float> Group<'_, F> {
             if reduced.some_are_tiny {
                 epilogue.flush(&part.weights, &mut part.exps);
             }
-            let mut out = if is_direct { panel.sink(number) } else { part.exps.reborrow() };
+            let mut out = if leaves_scratch { panel.sink(number) } else { part.exps.reborrow() };
             let mut values = if keeps { exps } else { part.z };
             if let Epilogue::ShiftedLogProbability { .. } = epilogue {
                 panel.reload(number, 0, special);
