@@ -14,16 +14,13 @@
 
 mod checked;
 
-use super::errors::Result;
-use super::known::Known;
-use super::objects::{new_array, unknown_arrays};
-use pyo3::buffer::PyUntypedBuffer;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use smoothxent::{Rows, RowsMut, Storage};
 use std::ffi::c_int;
 
-/// The fields of a numpy.ndarray: PyArrayObject_fields of its headers, the same since NumPy 1.0.
+/// The fields of a numpy.ndarray: PyArrayObject_fields of its headers, the same since NumPy 1.0. They are a part of the
+/// binary interface whose version `NewArray::find` has checked, as NumPy's headers do.
 #[repr(C)]
 struct Fields {
     object: ffi::PyObject,
@@ -42,20 +39,6 @@ const CONTIGUOUS: c_int = 1;
 const WRITEABLE: c_int = 1 << 10;
 /// NPY_ARRAY_WARN_ON_WRITE: set for results of `broadcast_arrays`, which should only be read.
 const WARN_ON_WRITE: c_int = 1 << 31;
-
-/// Refuses a NumPy whose arrays have other [`Fields`].
-pub(super) fn check_fields(py: Python<'_>) -> Result<()> {
-    let dtype = Known::get().dtype_of(Storage::F32).bind(py);
-    let probe = new_array(dtype, &[2, 3])?;
-    let buffer = PyUntypedBuffer::get(&probe)?;
-    let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
-    let at = probe.as_ptr().cast::<Fields>();
-    // SAFETY: within the object, if it is large enough; any bytes are a valid address or number.
-    let is_known = bytes >= size_of::<Fields>()
-        && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
-            == (buffer.buf_ptr(), 2, dtype.as_ptr());
-    if is_known { Ok(()) } else { Err(unknown_arrays()) }
-}
 
 /// An array of numbers that the native code reads or writes in place.
 pub(super) struct Array<'py> {
@@ -86,8 +69,7 @@ enum Numbers {
 /// The dtype of an ndarray.
 fn dtype_of<'a, 'py>(obj: &'a Bound<'py, PyAny>) -> Borrowed<'a, 'py, PyAny> {
     let at = obj.as_ptr().cast::<Fields>();
-    // SAFETY: an ndarray, which has these fields (`check_fields`) and holds its dtype, as long as no other
-    // code runs.
+    // SAFETY: an ndarray, which has these fields (`NewArray::find`) and holds its dtype, as long as no other code runs.
     unsafe { Borrowed::from_ptr(obj.py(), (*at).dtype) }
 }
 
@@ -110,7 +92,7 @@ impl<'py> Array<'py> {
     #[inline(always)]
     fn view(obj: Bound<'py, PyAny>, storage: Storage) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
-        // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
+        // SAFETY: an ndarray, which has these fields (`NewArray::find`), as long as no other code runs.
         let (start, ndim, flags) =
             unsafe { ((*at).data, (*at).ndim.unsigned_abs() as usize, (*at).flags) };
         // SAFETY: an array has a length and a stride for each axis; its shape is not set between two of these reads,

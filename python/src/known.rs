@@ -2,7 +2,6 @@
 //! call would let other threads run; a child process that one of them forks would then wait forever for the end of an
 //! import that no thread of it is executing.
 
-use super::arrays::check_fields;
 use super::call::warn;
 use super::dtype::STORAGES;
 use super::errors::Result;
@@ -25,7 +24,6 @@ pub(super) fn init(py: Python<'_>) -> Result<()> {
     py.detach(|| Python::attach(|_| ()));
     // It is already set only if the module is imported again. Errors keep the classes of the first import.
     let _ = KNOWN.set(Known::of(py)?);
-    check_fields(py)?;
     let mut ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
     ignored.try_for_each(|message| warn(py, &message))
 }

@@ -160,18 +160,13 @@ impl NewArray {
         // SAFETY: such a table begins with the address of this function, in every version of NumPy.
         let version = unsafe { table.cast::<unsafe extern "C" fn() -> c_uint>().read()() };
         if version != Self::VERSION {
-            return Err(unknown_arrays());
+            let message = "smoothxent needs NumPy 2, whose arrays are made in another way: \
+                           install 'numpy>=2,<3'";
+            return Err(PyImportError::new_err(message).into());
         }
         // SAFETY: in this version, the table has this entry, the address of a function of this type.
         Ok(unsafe { table.cast::<Self>().add(Self::PLACE).read() })
     }
-}
-
-/// The error for a NumPy whose arrays are not those of NumPy 2.
-pub(super) fn unknown_arrays() -> Raised {
-    let message =
-        "smoothxent needs NumPy 2, whose arrays are made in another way: install 'numpy>=2,<3'";
-    PyImportError::new_err(message).into()
 }
 
 /// A new C-contiguous array, with elements of any value.
