@@ -160,6 +160,24 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
+    /// Copies the mask of a row to `kept` and its logits to `z`, if there is such memory and they are not there yet, and
+    /// masks the logits. Returns the mask.
+    pub(crate) fn load_row<'k, V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        row: usize,
+        [has_logits, has_mask, _]: [bool; 3],
+        (kept, z): (&'k mut [F], Option<&mut [F]>),
+    ) -> &'k [F] {
+        let kept = if has_mask { kept } else { self.kept::<V>(token, row, 0, kept) };
+        match z {
+            Some(z) if has_logits => self.mask_logits::<V>(token, kept, z),
+            Some(z) => self.load::<V>(token, row, 0, kept, z),
+            None => {}
+        }
+        kept
+    }
+
     /// Copies the logits of a row as they are in memory, but −inf for masked classes.
     pub(crate) fn reload(&self, row: usize, class: usize, z: &mut [F]) {
         self.logits.gather_from(row, class, z);

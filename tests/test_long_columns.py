@@ -126,3 +126,42 @@ def test_options(targets, options):
             got = sx.cross_entropy_value_and_grad(fortran, turned, reduction=reduction, **options)
             assert_same_bits(got[0], loss)
             assert_same_bits(got[1], grad)
+
+
+@pytest.mark.parametrize("orders", ["CFF", "FCC", "FCF", "FFC", "FFF"])
+@pytest.mark.parametrize("dtype", STORED, ids=str)
+def test_masks_and_probabilities_of_each_row(dtype, orders):
+    z, labels, u = columns(16390, dtype, 19)
+    rng = np.random.default_rng(0)
+    where = rng.random(z.shape) < 0.7
+    where[np.arange(len(z)), labels.clip(0)] = True
+    where[9] = False
+    labels[9] = -100
+    z[8] -= 40  # the factor of the probabilities is negative, so masked gradients would be -0
+    q = random_probabilities(rng, 19, 16390, np.float32) * where
+    q = q.astype(dtype)
+
+    def results(z, where, q, new):
+        yield sx.softmax(z, where=where, out=new())
+        yield sx.log_softmax(z, where=where, out=new())
+        yield sx.logsumexp(z, where=where)
+        yield from sx.top_k_log_softmax(z, 5, where=where)
+        for targets, mask, options in (
+            (labels, where, {"label_smoothing": 0.1}),
+            (labels, where, {"label_smoothing": 0.1, "prior": u}),
+            (q, where, {"label_smoothing": 0.1}),
+            (q, None, {"label_smoothing": 0.0}),
+            (q, None, {"label_smoothing": 0.1}),
+            (q, where, {"label_smoothing": 0.1, "class_weight": u, "z_loss": 0.1}),
+            (q.astype(np.float64), None, {"label_smoothing": 0.1, "prior": u}),
+        ):
+            options = {"where": mask, "reduction": "none", **options}
+            yield sx.cross_entropy(z, targets, **options)
+            yield from sx.cross_entropy_value_and_grad(z, targets, grad_out=new(), **options)
+
+    expected = list(results(z, where, q, lambda: np.full_like(z, 7)))
+    turned = [np.array(a, order=order) for a, order in zip((z, where, q), orders, strict=True)]
+    for order in "CF":
+        got = results(*turned, lambda order=order: np.full_like(z, 7, order=order))
+        for one, other in zip(got, expected, strict=True):
+            assert_same_bits(one, other)

@@ -92,58 +92,70 @@ pub(super) fn share_rows<F: Float>(
 }
 
 impl<F: Float> Block<'_, F> {
-    /// Computes rows on one thread. Rows that are neighbours in memory are copied to scratch memory together, and their
-    /// outputs from there: reading them one by one would load each cache line again for each row. It is a separate function
-    /// so that other paths do not reserve the stack it needs.
+    /// Computes rows on one thread. Rows that are masked, or whose outputs are not written where they belong, have scratch
+    /// memory. Those that are neighbours in memory are copied there together, and their outputs from there: reading them
+    /// one by one would load each cache line again for each row. It is a separate function so that other paths do not
+    /// reserve the stack it needs.
     #[inline(never)]
     pub(super) fn long_rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
         let Self { plan, level, range, scratch } = self;
-        let (panel, most, pitch) = (&plan.job.panel, plan.panel_rows, plan.pitch);
-        let count = panel.logits.classes().div_ceil(SEGMENT);
+        let (job, panel, most, pitch) = (plan.job, &plan.job.panel, plan.panel_rows, plan.pitch);
+        let classes = panel.logits.classes();
+        let count = classes.div_ceil(SEGMENT);
         let segments = [const { Mutex::new(Segment::NONE) }; MOST_KEPT];
-        let run = |row: usize, own: Option<OwnRow<'_>>, scratch: &mut [F]| {
+        let run = |row: usize, own: Option<OwnRow<'_, F>>, scratch: &mut [F]| {
             let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
                 (0..count).for_each(|segment| body(segment, scratch));
             };
             run_row(plan, *level, (row, own), &segments[..count], &mut each);
         };
-        if most == 1 {
+        if !plan.memory[0] {
             return range.for_each(|row| run(row, None, scratch));
         }
-        let (scratch, memory) = scratch.split_at_mut(SEGMENTS_OF_SCRATCH * SEGMENT);
-        let (memory, columns) = memory.split_at_mut(most * pitch);
+        let (mut memory, scratch) = plan.take_memory(scratch);
+        let (scratch, columns) = scratch.split_at_mut(SEGMENTS_OF_SCRATCH * SEGMENT);
         let mut first = range.start;
         while first < range.end {
             let len = most.min(range.end - first);
-            let len = panel.neighbours_from(first, most / 2).map_or(len, |near| near.min(len));
+            let len = job.neighbours_from(first, most / 2).map_or(len, |near| near.min(len));
             let place = Neighbours { first, count: len, pitch };
             // So many rows of this length are more than a second-level cache holds: both directions prefetch.
-            let (logits, copies) = (panel.logits, (&mut *memory, &mut *columns));
-            let is_loaded = plan.own_logits
-                && logits.gather_neighbours::<V>(token, place, 0..logits.classes(), copies, true);
-            let rows = &RowsMut::from_slice(&mut *memory, pitch);
-            for at in 0..len {
-                run(first + at, Some(OwnRow { rows, at, is_loaded }), scratch);
+            let loaded = plan.gather_neighbours::<V>(token, place, (&mut memory, columns), true);
+            let [own, kept, probabilities, _] = &mut memory;
+            for (at, own) in own.chunks_exact_mut(pitch).enumerate().take(len) {
+                let (row, part) = (first + at, at * pitch..at * pitch + classes);
+                let kept = kept.get_mut(part.clone()).unwrap_or_default();
+                let counts = job.targets.is_none_or(|targets| targets.row(row).is_some());
+                // Other rows are converted where they are read: a cache may not hold the whole row.
+                let is_loaded = loaded[0] || panel.mask.is_some();
+                let logits = (is_loaded && counts).then_some(&mut own[..classes]);
+                let kept = panel.load_row::<V>(token, row, loaded, (kept, logits));
+                let probabilities = if loaded[2] { &probabilities[part] } else { &[] };
+                let values = &RowsMut::from_slice(own, pitch);
+                run(row, Some(OwnRow { values, is_loaded, kept, probabilities }), scratch);
             }
             let hints = (plan.streams, !plan.streams);
-            panel.store_rows::<V>(token, place, hints, (&mut *memory, &[]), columns);
+            panel.store_rows::<V>(token, place, hints, (own, kept), columns);
             first += len;
         }
     }
 }
 
-/// A row in scratch memory: its logits, which are overwritten by exponentials and then by outputs.
+/// A row in scratch memory.
 #[derive(Clone, Copy)]
-struct OwnRow<'r> {
-    rows: &'r RowsMut<'r>,
-    at: usize,
-    /// Are the logits there, too? Otherwise they are read where they are.
+struct OwnRow<'r, F> {
+    /// The logits, if they are there; they are overwritten by exponentials and then by outputs.
+    values: &'r RowsMut<'r>,
     is_loaded: bool,
+    /// The mask; empty if there is none.
+    kept: &'r [F],
+    /// The probabilities; empty if they are read where they are.
+    probabilities: &'r [F],
 }
 
-impl<'r> OwnRow<'r> {
-    fn part<F: Float>(self, start: usize, len: usize) -> Sink<'r, F> {
-        self.rows.direct(self.at).expect("rows of scratch memory").part(start, len)
+impl<'r, F: Float> OwnRow<'r, F> {
+    fn part(self, start: usize, len: usize) -> Sink<'r, F> {
+        self.values.direct(0).expect("scratch memory").part(start, len)
     }
 }
 
@@ -152,8 +164,8 @@ struct Row<'r, F: Float> {
     plan: &'r Plan<'r, F>,
     number: usize,
     target: Option<RowTarget<'r, F>>,
-    /// The row in scratch memory, if it is copied with others.
-    own: Option<OwnRow<'r>>,
+    /// The row in scratch memory, if it has some.
+    own: Option<OwnRow<'r, F>>,
     /// The maximum in the sweep: M, or 0 if M was subtracted from the logits.
     swept_max: f64,
     /// M, as it is in memory, if it was subtracted from the logits.
@@ -178,7 +190,7 @@ enum Step<F> {
 fn run_row<F: Float>(
     plan: &Plan<'_, F>,
     level: Level,
-    (row, own): (usize, Option<OwnRow<'_>>),
+    (row, own): (usize, Option<OwnRow<'_, F>>),
     segments: &[Mutex<Segment>],
     each: &mut Each<'_, F>,
 ) {

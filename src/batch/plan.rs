@@ -8,7 +8,6 @@ use super::long::SEGMENTS_OF_SCRATCH;
 use super::tiles::{lanes, scratch_len};
 use super::{Job, rows_per_sum};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
-use crate::panel::Panel;
 use crate::simd::{Cache, Float, LINE, MOST_LANES};
 use crate::target::{Labels, RowTarget, SmoothedTargets};
 
@@ -77,14 +76,6 @@ pub(super) enum Path {
     SharedRows,
 }
 
-impl Path {
-    /// Are the masked logits of a long row kept in scratch memory, in which its exponentials and outputs are written over
-    /// them? Otherwise they are copied and masked again wherever they are read.
-    pub(super) fn keeps_masked<F>(self, panel: &Panel<'_, F>) -> bool {
-        self == Path::LongRows && panel.mask.is_some()
-    }
-}
-
 /// A job, and how it runs.
 #[allow(clippy::struct_excessive_bools, reason = "answers to questions of the paths")]
 pub(super) struct Plan<'p, F: Float> {
@@ -128,6 +119,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let bytes = rows.saturating_mul(row_bytes);
         let same = job.targets.and_then(SmoothedTargets::labels_alone);
         let keeps = job.operation.keeps();
+        let are_made = job.targets.is_some_and(SmoothedTargets::are_made);
         let has_mask = panel.mask.is_some();
         let is_simple = !has_mask && (job.targets.is_none() || same.is_some());
         let threads = 1 + bytes.saturating_mul(if is_simple { 1 } else { 4 }) / BYTES_PER_THREAD;
@@ -138,9 +130,7 @@ impl<'p, F: Float> Plan<'p, F> {
         // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than half of
         // the lanes are neighbours, reading their elements one by one takes less time.
         let are_neighbours = || job.neighbours_from(0, lanes / 2).is_some();
-        // Long rows are so gathered only for their logits and outputs.
-        let are_long_neighbours =
-            classes > SEGMENT && panel.is_plain() && panel.neighbours_from(0, lanes / 2).is_some();
+        let are_long_neighbours = classes > SEGMENT && are_neighbours();
         let chosen = || path(job, is_simple, bytes, (threads, row_threads), are_long_neighbours);
         let path = if is_chunk { Path::SharedRows } else { chosen() };
         let is_near = bytes <= if path == Path::Tiles { NEAR_BYTES_IN_TILES } else { NEAR_BYTES };
@@ -159,7 +149,7 @@ impl<'p, F: Float> Plan<'p, F> {
         // The rest is for rows: tiles, which are small and many, do without.
         let (has_rows, recomputes) = (path != Path::Tiles, path == Path::SharedRows);
         let own_logits = has_rows && !panel.reads_directly();
-        let keeps_rows = recomputes || path.keeps_masked(panel);
+        let keeps_rows = recomputes || path == Path::LongRows && has_mask;
         let own_output = keeps_rows || has_rows && (!panel.writes_directly() || keeps_apart());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
@@ -173,7 +163,7 @@ impl<'p, F: Float> Plan<'p, F> {
             false => Cache::First,
         };
         let prefetches_into = is_prefetched.then_some(cache);
-        let (rows_at_once, scratch) = match path {
+        let (rows_at_once, rest) = match path {
             Path::Tiles => {
                 let rows_at_once = if job.are_summed { rows_per_sum(classes) } else { lanes };
                 (rows_at_once, scratch_len(classes, lanes))
@@ -187,20 +177,20 @@ impl<'p, F: Float> Plan<'p, F> {
                     panel_rows = most.min(rows.div_ceil(threads).next_multiple_of(lanes));
                     columns = panel_rows * lanes;
                 }
-                let are_made = job.targets.is_some_and(SmoothedTargets::are_made);
                 let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
                 let own_row = own_logits || own_output && panel.output.is_some();
                 memory = [own_row, has_mask, are_made, hessian];
-                let count = memory.iter().filter(|is_needed| **is_needed).count();
-                (panel_rows, (count * panel_rows + 1) * pitch + columns)
+                (panel_rows, pitch + columns)
             }
-            Path::LongRows if are_long_neighbours => {
-                panel_rows = lanes;
-                (lanes, SEGMENTS_OF_SCRATCH * SEGMENT + lanes * (pitch + lanes))
+            Path::LongRows if are_long_neighbours || has_mask || keeps && own_output => {
+                panel_rows = if are_long_neighbours { lanes } else { 1 };
+                memory = [true, has_mask, are_made && are_long_neighbours, false];
+                (panel_rows, SEGMENTS_OF_SCRATCH * SEGMENT + panel_rows * lanes)
             }
-            Path::LongRows if keeps && own_output || has_mask => (1, 3 * SEGMENT + classes),
             Path::LongRows | Path::SharedRows => (1, SEGMENTS_OF_SCRATCH * SEGMENT),
         };
+        let count = memory.iter().filter(|is_needed| **is_needed).count();
+        let scratch = rest + count * panel_rows * pitch;
         let mut block_rows = rows;
         if recomputes {
             threads = if is_chunk { threads } else { row_threads };

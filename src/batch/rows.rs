@@ -12,7 +12,39 @@ use std::array::from_fn;
 /// Scratch memory for some rows, `pitch` elements each, of four kinds: their logits, which are overwritten by
 /// exponentials and then by outputs; the masks of their classes; their weights; their Hessians. A kind that is not
 /// needed is empty.
-type Memory<'m, F> = [&'m mut [F]; 4];
+pub(super) type Memory<'m, F> = [&'m mut [F]; 4];
+
+impl<F: Float> Plan<'_, F> {
+    /// Divides scratch memory into that of a panel and the rest.
+    pub(super) fn take_memory<'m>(&self, mut scratch: &'m mut [F]) -> (Memory<'m, F>, &'m mut [F]) {
+        let memory = self.memory.map(|is_needed| {
+            let len = if is_needed { self.panel_rows * self.pitch } else { 0 };
+            scratch.split_off_mut(..len).unwrap_or_default()
+        });
+        (memory, scratch)
+    }
+
+    /// Copies the logits, the masks and the probabilities of rows that are neighbours in memory. Returns which of them:
+    /// those that are neighbours, and for which there is memory.
+    pub(super) fn gather_neighbours<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        place: Neighbours,
+        (memory, columns): (&mut Memory<'_, F>, &mut [F]),
+        prefetches: bool,
+    ) -> [bool; 3] {
+        let (logits, mask) = (self.job.panel.logits, self.job.panel.mask);
+        let logits = self.own_logits.then_some(logits);
+        let probabilities = self.job.targets.and_then(SmoothedTargets::probabilities);
+        let mut gathered = [false; 3];
+        for (i, rows) in [logits, mask, probabilities].into_iter().enumerate() {
+            let Some(rows) = rows else { continue };
+            let (classes, memory) = (0..rows.classes(), (&mut *memory[i], &mut *columns));
+            gathered[i] = rows.gather_neighbours::<V>(token, place, classes, memory, prefetches);
+        }
+        gathered
+    }
+}
 
 impl<F: Float> Block<'_, F> {
     /// A separate function, so that calls of tiles do not reserve the stack that rows need.
@@ -21,21 +53,16 @@ impl<F: Float> Block<'_, F> {
         outlined!(V, token, {
             let (plan, range) = (self.plan, &self.range);
             let (job, panel) = (plan.job, &plan.job.panel);
-            let mut scratch = &mut *self.scratch;
-            let mut take =
-                |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
-            let mut memory =
-                plan.memory.map(|is_needed| take(if is_needed { plan.panel_rows } else { 0 }));
+            let (mut memory, scratch) = plan.take_memory(self.scratch);
             // Memory for one special row.
-            let special = &mut take(1)[..panel.logits.classes()];
+            let (special, scratch) = scratch.split_at_mut(plan.pitch);
+            let special = &mut special[..panel.logits.classes()];
             // Memory for some classes of a panel, before or after they are transposed.
             let columns = scratch;
             let mut reduced = ReducedRows::new(job.formula());
             if let Some((_, target)) = &plan.same {
                 reduced.targets = TargetLanes::of_all(target, job.scale(target.weight));
             }
-            let logits = plan.own_logits.then_some(panel.logits);
-            let probabilities = job.targets.and_then(SmoothedTargets::probabilities);
             let mut first = range.start;
             while first < range.end {
                 let mut count = plan.panel_rows.min(range.end - first);
@@ -44,13 +71,8 @@ impl<F: Float> Block<'_, F> {
                 }
                 let place = Neighbours { first, count, pitch: plan.pitch };
                 let prefetches = plan.prefetches_into.is_some();
-                let mut loaded = [false; 3];
-                for (i, rows) in [logits, panel.mask, probabilities].into_iter().enumerate() {
-                    let Some(rows) = rows else { continue };
-                    let (classes, memory) = (0..rows.classes(), (&mut *memory[i], &mut *columns));
-                    loaded[i] =
-                        rows.gather_neighbours::<V>(token, place, classes, memory, prefetches);
-                }
+                let loaded =
+                    plan.gather_neighbours::<V>(token, place, (&mut memory, columns), prefetches);
                 for at in (0..count).step_by(plan.group_rows) {
                     let (first, len) = (first + at, plan.group_rows.min(count - at));
                     let group = Group { plan, first, len, loaded };
@@ -156,7 +178,7 @@ impl<F: Float> Group<'_, F> {
         reduced: &mut ReducedRows<'_, F>,
     ) {
         let (plan, panel) = (self.plan, &self.plan.job.panel);
-        let [has_logits, has_mask, has_probabilities] = self.loaded;
+        let [has_logits, _, has_probabilities] = self.loaded;
         let loads = plan.own_logits && !has_logits;
         let gathers = plan.own_targets().is_some() || loads || !panel.is_plain();
         let [mut own, mut kept, mut weights] = memory.map(|rows| rows.chunks_mut(plan.pitch));
@@ -170,13 +192,8 @@ impl<F: Float> Group<'_, F> {
                     if let Some(targets) = plan.own_targets() {
                         target = Some(targets.row(number)?);
                     }
-                    let kept =
-                        if has_mask { kept } else { panel.kept::<V>(token, number, 0, kept) };
-                    if loads {
-                        panel.load::<V>(token, number, 0, kept, own);
-                    } else if has_logits {
-                        panel.mask_logits::<V>(token, kept, own);
-                    }
+                    let own_logits = plan.own_logits.then_some(&mut *own);
+                    let kept = panel.load_row::<V>(token, number, self.loaded, (kept, own_logits));
                     let Some(mut target) = target else { return Some(shared) };
                     let mut own_weights = target.weights;
                     if let Some(maker) = target.made_by {

@@ -4,6 +4,7 @@
 //! are below the logit of that class, and need only a comparison. Classes with equal logits are ordered by their
 //! numbers, so it does not matter which thread finds a class, or when.
 
+use super::tiles::lanes;
 use super::{Job, Run, Workspace, are_near};
 use crate::alloc::with_capacity;
 use crate::error::Error;
@@ -11,8 +12,8 @@ use crate::kernel::{Part, SEGMENT, find_maxima};
 use crate::math::{count, in_halves};
 use crate::pool::{lock, try_lock};
 use crate::simd::{
-    Float, GatherNeighbours, Level, MOST_LANES, Neighbours, QUAD, RowsMut, Sink, Source, Vector,
-    VectorJob, each, inlined,
+    Float, GatherNeighbours, Level, MOST_LANES, Neighbours, QUAD, Rows, RowsMut, Sink, Source,
+    Vector, VectorJob, each, inlined,
 };
 use std::collections::BinaryHeap;
 use std::hint::select_unpredictable;
@@ -131,24 +132,42 @@ impl<'t> Heaps<'t> {
         rows: Range<usize>,
         mut scratch: &mut [F],
     ) {
-        let (logits, classes) = (job.panel.logits, job.panel.logits.classes());
+        let (logits, mask) = (job.panel.logits, job.panel.mask);
+        let classes = logits.classes();
         let segments = 0..classes.div_ceil(SEGMENT);
-        // Rows that are neighbours in memory are copied together, if there is memory for it and for one more.
-        let (pitch, mut near) = (classes.next_multiple_of(MOST_LANES), &mut [][..]);
-        let has_room = scratch.len() >= (MOST_LANES + 1) * pitch;
-        let has_near = has_room && job.panel.mask.is_none() && are_near(logits);
-        if has_near {
-            (near, scratch) = scratch.split_at_mut(MOST_LANES * pitch);
+        // Rows that are neighbours in memory are copied together, if there is memory for it and for a segment.
+        let (lanes, pitch) = (lanes::<F>(), classes.next_multiple_of(MOST_LANES));
+        let len = lanes * pitch;
+        let len_of_masks = if mask.is_some() { len } else { 0 };
+        let has_room = scratch.len() >= len + len_of_masks + pitch.min(SEGMENT);
+        let is_near = has_room && (are_near(logits) || mask.is_some_and(are_near));
+        let [mut near, mut kept] = [&mut [][..], &mut [][..]];
+        if is_near {
+            (near, scratch) = scratch.split_at_mut(len);
+            (kept, scratch) = scratch.split_at_mut(len_of_masks);
         }
         self.with(|best| {
-            for first in rows.clone().step_by(MOST_LANES) {
-                let count = MOST_LANES.min(rows.end - first);
+            for first in rows.clone().step_by(lanes) {
+                let count = lanes.min(rows.end - first);
                 let place = Neighbours { first, count, pitch };
-                let (classes, memory) = (0..classes, (&mut *near, &mut *scratch));
-                let gather = GatherNeighbours { rows: logits, place, classes, memory };
-                let is_copied = has_near && level.run(gather);
+                let mut copy = |rows: &Rows<'_>, values: &mut [F]| {
+                    let (all, memory) = (0..classes, (&mut *values, &mut *scratch));
+                    if !level.run(GatherNeighbours { rows, place, classes: all, memory }) {
+                        let each = (first..).zip(values.chunks_exact_mut(pitch)).take(count);
+                        each.for_each(|(row, z)| rows.gather_from(row, 0, &mut z[..classes]));
+                    }
+                };
+                if is_near {
+                    copy(logits, near);
+                    if let Some(mask) = mask {
+                        copy(mask, kept);
+                    }
+                    for (z, kept) in near.iter_mut().zip(&*kept) {
+                        *z = if kept.to_f64() == 0.0 { F::NEG_INFINITY } else { *z };
+                    }
+                }
                 for (at, row) in (first..first + count).enumerate() {
-                    let own = if is_copied { &near[at * pitch..] } else { &[] };
+                    let own = if is_near { &near[at * pitch..] } else { &[] };
                     let (segments, scratch) = (segments.clone(), &mut *scratch);
                     level.run(Scan { job, row, segments, own, best, scratch });
                     best.fill();

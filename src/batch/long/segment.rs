@@ -17,7 +17,7 @@ pub(super) struct SegmentStep<'s, 'r, F: Float> {
     pub(super) scratch: &'s mut [F],
 }
 
-impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
+impl<'r, F: Float> VectorJob<F> for SegmentStep<'_, 'r, F> {
     type Output = ();
 
     #[inline(always)]
@@ -30,24 +30,21 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         let len = SEGMENT.min(panel.logits.classes() - start);
         let mut take =
             || &mut scratch.split_off_mut(..SEGMENT).expect("memory for a segment")[..len];
-        let (own_z, kept, own_weights) = (take(), take(), take());
-        // The rest is for outputs of the whole row, or of one segment.
-        let place = start % scratch.len();
-        let own_output = &mut scratch[place..][..len];
+        let (own_z, kept, own_weights, own_output) = (take(), take(), take(), take());
         let is_direct = panel.writes_directly();
         let is_filled = matches!(step, Step::Write(Epilogue::Filled(_), _));
-        let is_made = target.as_ref().is_some_and(|target| target.made_by.is_some());
-        let (is_first, is_last) = (matches!(step, Step::Max), matches!(step, Step::Write(..)));
-        let keeps_masked = plan.path.keeps_masked(panel);
-        let reads_mask = is_first || !keeps_masked || is_made || is_filled || is_last && !is_direct;
-        let kept = if reads_mask { panel.kept::<V>(token, row, start, kept) } else { &[] };
-        if keeps_masked && is_first {
-            panel.load::<V>(token, row, start, kept, own_output);
-        }
+        let is_last = matches!(step, Step::Write(..));
+        let part = |values: &'r [F]| values.get(start..start + len).unwrap_or_default();
+        let kept = match &of.own {
+            Some(own) => part(own.kept),
+            None => panel.kept::<V>(token, row, start, kept),
+        };
         let has_weights = matches!(step, Step::Reduce | Step::Special(_) | Step::Write(..));
         let target = target.as_ref().filter(|_| has_weights && !is_filled);
         let weights = target.map_or(Weights::Absent, |target| {
-            weights::<V>(token, target, (row, start), kept, own_weights, segment)
+            let probabilities = of.own.map_or(&[][..], |own| part(own.probabilities));
+            let own = (own_weights, probabilities);
+            weights::<V>(token, target, (row, start), kept, own, segment)
         });
         let sink = || panel.sink(row).part(start, len);
         let mut exps = match of.own {
@@ -77,8 +74,6 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             z = Source::from_slice(own_z);
         } else if let Some(own) = of.own.filter(|own| own.is_loaded) {
             z = own.part(start, len).as_source();
-        } else if keeps_masked {
-            z = exps.as_source();
         } else if panel.reads_directly() {
             z = panel.direct(row).part(start, len);
         } else {
@@ -128,19 +123,24 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
     }
 }
 
-/// The weights of a segment, which begins with class `start`: those of the target, or made in `own`.
+/// The weights of a segment, which begins with class `start`: those of the target, or made in `own`, from the
+/// probabilities if they have been copied.
 #[inline(always)]
 fn weights<'w, V: Vector>(
     token: V::Token,
     target: &RowTarget<'w, V::Scalar>,
     (row, start): (usize, usize),
     kept: &'w [V::Scalar],
-    own: &'w mut [V::Scalar],
+    (own, probabilities): (&'w mut [V::Scalar], &[V::Scalar]),
     segment: &mut Segment,
 ) -> Weights<'w, V::Scalar> {
     let (mut weights, len) = (target.weights.part(start, own.len()), own.len());
     if let Some(maker) = target.made_by {
-        (weights, segment.mass) = maker.weights_of::<V>(token, (row, start), kept, (own, false));
+        let is_set = !probabilities.is_empty();
+        if is_set {
+            own.copy_from_slice(probabilities);
+        }
+        (weights, segment.mass) = maker.weights_of::<V>(token, (row, start), kept, (own, is_set));
     }
     let class = target.class.wrapping_sub(start);
     if class < len {
