@@ -136,8 +136,8 @@ def cross_entropy(
     PyTorch.
 
     The loss uses the threads of smoothxent (`smoothxent.set_num_threads`), not those of PyTorch
-    (``torch.set_num_threads``). Forward-mode differentiation and the transforms of ``torch.func``
-    that differentiate are not supported.
+    (``torch.set_num_threads``). Forward-mode differentiation, the transforms of ``torch.func`` that
+    differentiate, and backward passes through ``torch.vmap`` are not supported.
 
     References
     ----------
