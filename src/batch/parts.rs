@@ -9,6 +9,7 @@ use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{ExactSum, GatherNeighbours, MOST_LANES, Neighbours, Rows};
 use std::array::from_fn;
+use std::mem::take;
 use std::sync::Mutex;
 
 /// Bytes of new memory that are first touched at a time: some milliseconds.
@@ -30,9 +31,9 @@ const READ_PER_PART: usize = 1 << 17;
 const READ_PER_ROW: usize = 32;
 /// Numbers that are converted at a time.
 const CHUNK: usize = 1 << 10;
-/// The largest number of rows that are neighbours in memory, class by class, and are converted together; and the number
-/// of their classes at a time.
-const MOST_NEAR: usize = 64;
+/// The largest number of rows that are converted together; and of rows that are neighbours in memory, class by class, the
+/// number of classes at a time.
+const ROWS_AT_ONCE: usize = 64;
 const CHUNK_OF_NEAR: usize = 1 << 7;
 /// Lanes of doubles.
 const LANES: usize = MOST_LANES / 2;
@@ -113,7 +114,7 @@ impl Run<'_> {
         let parts = numbers.div_ceil(READ_PER_PART);
         // As many for each thread.
         let parts = if parts > 1 { parts.next_multiple_of(self.threads) } else { 1 };
-        let len = rows.rows().div_ceil(parts).max(if are_near(rows) { MOST_NEAR } else { 1 });
+        let len = rows.rows().div_ceil(parts).max(if are_near(rows) { ROWS_AT_ONCE } else { 1 });
         self.on_parts(results, (len, rows.classes()), body, &mut |()| {})
     }
 
@@ -147,39 +148,38 @@ impl Run<'_> {
         Ok(all.value())
     }
 
-    /// Calls `read((first row, first class), values, state, results)` for each chunk of the values, one row after
-    /// another: a chunk has all classes of some rows, or a part of those of a single row. The results are one for each
-    /// row. The state is that of these rows; after their last class it must be the default again.
+    /// Reads all rows, one after another: calls `read((row, class), values, state)` for each part of a row, whose first
+    /// class is given, and after the last `finish(row, state)`, whose results are returned.
     ///
     /// # Errors
     /// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
-    pub(crate) fn read_chunks<S: Clone + Default, R: Clone + Default + Send>(
+    pub(crate) fn read_rows<S: Clone + Default, R: Clone + Default + Send>(
         &mut self,
         rows: &Rows<'_>,
-        read: impl Fn((usize, usize), &[f64], &mut S, &mut [R]) -> Result<(), Error> + Sync,
+        read: impl Fn((usize, usize), &[f64], &mut S) -> Result<(), Error> + Sync,
+        finish: impl Fn(usize, S) -> Result<R, Error> + Sync,
     ) -> Result<Vec<R>, Error> {
         let (classes, level) = (rows.classes(), self.level);
-        // Rows that are neighbours are copied together, but each is a chunk of its own.
+        // Rows that are neighbours, or short, are copied together.
         let are_near = are_near(rows);
-        let (rows_at_once, together, most, pitch) = if are_near {
+        let (rows_at_once, most, pitch) = if are_near {
             let most = classes.min(CHUNK_OF_NEAR);
-            (MOST_NEAR, 1, most, most.next_multiple_of(MOST_LANES))
+            (ROWS_AT_ONCE, most, most.next_multiple_of(MOST_LANES))
         } else {
-            let (together, most) = ((CHUNK / classes.max(1)).max(1), classes.clamp(1, CHUNK));
-            (together, together, most, most)
+            let most = classes.clamp(1, CHUNK);
+            ((CHUNK / most).min(ROWS_AT_ONCE), most, most)
         };
         let mut results = self.defaults(rows.rows())?;
         // By reference, so that it is compiled once.
         let read_part: PolledBody<'_, R> = &|first, results, mut polled| {
             let count = rows_at_once.min(results.len().next_multiple_of(MOST_LANES));
-            let (mut buffer, mut columns) = (zeros(count * pitch)?, [0.0; MOST_NEAR * LANES]);
+            let (mut buffer, mut columns) = (zeros(count * pitch)?, [0.0; ROWS_AT_ONCE * LANES]);
             let mut states = with_capacity(count)?;
-            states.resize(count.div_ceil(together), S::default());
+            states.resize(count, S::default());
             for (first, results) in (first..).step_by(count).zip(results.chunks_mut(count)) {
                 // The rows before the first that has an error.
                 let (mut left, mut error) = (results.len(), None);
-                // Rows without classes have a chunk too.
-                for start in (0..classes.max(1)).step_by(most) {
+                for start in (0..classes).step_by(most) {
                     if left == 0 {
                         break;
                     }
@@ -189,20 +189,27 @@ impl Run<'_> {
                     }
                     let place = Neighbours { first, count: left, pitch };
                     let (classes, memory) = (start..start + len, (&mut *buffer, &mut columns[..]));
-                    let is_copied =
-                        are_near && level.run(GatherNeighbours { rows, place, classes, memory });
-                    let parts = results[..left].chunks_mut(together).zip(&mut states);
-                    let parts = parts.zip(buffer.chunks_mut(together * pitch)).enumerate();
-                    for (part, ((results, state), values)) in parts {
-                        let (at, values) = (part * together, &mut values[..results.len() * len]);
+                    let is_copied = if are_near {
+                        level.run(GatherNeighbours { rows, place, classes, memory })
+                    } else {
+                        rows.gather_at(level, first, start, &mut buffer[..left * len]);
+                        true
+                    };
+                    let parts = buffer.chunks_mut(pitch).zip(&mut states[..left]).enumerate();
+                    for (at, (values, state)) in parts {
+                        let values = &mut values[..len];
                         if !is_copied {
                             rows.gather_at(level, first + at, start, values);
                         }
-                        if let Err(found) = read((first + at, start), values, state, results) {
+                        if let Err(found) = read((first + at, start), values, state) {
                             (left, error) = (at, Some(found));
                             break;
                         }
                     }
+                }
+                for (at, (result, state)) in results[..left].iter_mut().zip(&mut states).enumerate()
+                {
+                    *result = finish(first + at, take(state))?;
                 }
                 error.map_or(Ok(()), Err)?;
             }

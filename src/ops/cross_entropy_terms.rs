@@ -8,7 +8,6 @@ use crate::kernel::Operation;
 use crate::math::{self, count};
 use crate::simd::{ExactSum, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, Prior, SmoothedTargets, Targets};
-use std::mem::take;
 
 impl Batch<'_> {
     /// Computes the terms of the loss for targets q and prior u, each with one element a row: H(q, p), H(u, p),
@@ -85,19 +84,13 @@ fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec
         Prior::PerRow { rows, .. } => &rows.distinct().0,
     };
     let level = run.level;
-    let read = |(_, start), values: &[f64], sum: &mut ExactSum, results: &mut [f64]| {
-        let len = values.len() / results.len();
-        for (values, result) in values.chunks(len.max(1)).zip(results) {
-            level.add_terms(sum, len, |first, terms| {
-                terms.iter_mut().zip(&values[first..]).for_each(|(term, u)| *term = surprise(*u));
-            });
-            if start + len == classes {
-                *result = take(sum).value();
-            }
-        }
+    let read = |_, values: &[f64], sum: &mut ExactSum| {
+        level.add_terms(sum, values.len(), |first, terms| {
+            terms.iter_mut().zip(&values[first..]).for_each(|(term, u)| *term = surprise(*u));
+        });
         Ok(())
     };
-    run.read_chunks(rows, read)
+    run.read_rows(rows, read, |_, sum| Ok(sum.value()))
 }
 
 /// H(u) of row `row` with u renormalised over the classes that are kept, which have this mass. The quotient of a class

@@ -140,10 +140,15 @@ fn read_entries(
         let is_double = rows.storage() == Storage::F64;
         let read = |first: usize, results: &mut [ProbabilityRow]| {
             let may_be_bad = if let Some(all) = direct {
-                let values = all.part(first * classes, results.len() * classes);
-                let partial = &mut PartialRow::default();
-                let (start, rows) = (0, &mut *results);
-                level.run(Many { start, values, classes, class_weight, exact, partial, rows })
+                let mut may_be_bad = false;
+                for (row, result) in (first..).zip(&mut *results) {
+                    let (start, values) = (0, all.part(row * classes, classes));
+                    let mut read = PartialRow::default();
+                    let partial = &mut read;
+                    may_be_bad |= level.run(Many { start, values, class_weight, exact, partial });
+                    *result = read.finished(exact);
+                }
+                may_be_bad
             } else {
                 let read = if is_double { read_few::<f64> } else { read_few::<f32> };
                 read(rows, (class_weight, exact), level, first, results)?
@@ -162,22 +167,18 @@ fn read_entries(
         run.on_rows(rows, &mut results, &read)?;
         return Ok(results);
     }
-    let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
-        let len = values.len() / rows.len();
-        let (row, rows) = (Source::from_slice(values), &mut *rows);
-        let part = Many { start, values: row, classes, class_weight, exact, partial, rows };
-        let may_be_bad = level.run(part);
-        for (i, read) in rows.iter().enumerate() {
-            if may_be_bad {
-                check_row(first + i, start, &values[i * len..][..len])?;
-            }
-            if start + len == classes {
-                check_sum(first + i, read.mass)?;
-            }
+    let read = |(row, start), values: &[f64], partial: &mut PartialRow| {
+        let of_row = Source::from_slice(values);
+        if level.run(Many { start, values: of_row, class_weight, exact, partial }) {
+            check_row(row, start, values)?;
         }
         Ok(())
     };
-    run.read_chunks(rows, read)
+    run.read_rows(rows, read, |row, partial| {
+        let read = partial.finished(exact);
+        check_sum(row, read.mass)?;
+        Ok(read)
+    })
 }
 
 /// Reads and checks every row, repeated rows only once: finite, ≥ 0, summing to 1 within
@@ -297,54 +298,46 @@ fn masses(
         run.on_rows(mask, &mut masses, &read)?;
         return Ok(masses);
     }
-    let read = |(row, start), mask: &[f64], partial: &mut (usize, ExactSum), masses: &mut [_]| {
-        level.run(MaskedMasses { row, start, classes, mask, prior, partial, masses });
+    let read = |place, mask: &[f64], (kept, sum): &mut (usize, ExactSum)| {
+        let count = inlined!(|| mask.iter().filter(|is_kept| **is_kept != 0.0).count());
+        *kept += level.compiled(count);
+        if let Some(prior) = prior {
+            level.run(MaskedMass { place, mask, prior, sum });
+        }
         Ok(())
     };
-    run.read_chunks(mask, read)
+    run.read_rows(mask, read, |_, (kept, sum)| {
+        let of_kept = || if prior.is_some() { sum.value() } else { count(kept) };
+        Ok((kept > 0).then(of_kept))
+    })
 }
 
-/// The masks of rows from `row` on, one after another; or those of one row from class `start` on.
-struct MaskedMasses<'m> {
-    row: usize,
-    start: usize,
-    classes: usize,
+/// Adds Σ u over the kept classes of a part of a row to `sum`.
+struct MaskedMass<'m> {
+    /// The row and the first class.
+    place: (usize, usize),
     mask: &'m [f64],
-    prior: Option<&'m Prior<'m>>,
-    /// Of a row, as far as it has been read: the number of the classes that are kept, and Σ u.
-    partial: &'m mut (usize, ExactSum),
-    /// Set with the last class.
-    masses: &'m mut [Option<f64>],
+    prior: &'m Prior<'m>,
+    sum: &'m mut ExactSum,
 }
 
-impl VectorJob<f64> for MaskedMasses<'_> {
+impl VectorJob<f64> for MaskedMass<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
-        let Self { row, start, classes, mask, prior, partial: (kept, sum), masses } = self;
-        let len = mask.len() / masses.len();
+        let Self { place: (row, start), mask, prior, sum } = self;
         let mut copy = None;
-        for ((row, mask), mass) in (row..).zip(mask.chunks(len.max(1))).zip(masses) {
-            *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
-            if let Some(prior) = prior {
-                let parts = mask.chunks(AsDoubles::AT_ONCE);
-                for (start, mask) in (start..).step_by(AsDoubles::AT_ONCE).zip(parts) {
-                    let u = prior.part::<V>(token, (row, start), (mask.len(), &mut copy));
-                    let mask = Source::from_slice(mask);
-                    let of_kept = inlined!(|at: usize| {
-                        let is_kept = V::Doubles::load(token, mask, at);
-                        let (u, zero) = (u.vector::<V>(token, at), is_kept.like(0.0));
-                        Some(V::Doubles::pick(is_kept.eq(zero), zero, u))
-                    });
-                    sum.add_vectors::<V>(token, mask.len(), of_kept);
-                }
-            }
-            if start + len == classes {
-                let (kept, sum) = (take(kept), take(sum));
-                let of_kept = || if prior.is_some() { sum.value() } else { count(kept) };
-                *mass = (kept > 0).then(of_kept);
-            }
+        let parts = mask.chunks(AsDoubles::AT_ONCE);
+        for (start, mask) in (start..).step_by(AsDoubles::AT_ONCE).zip(parts) {
+            let u = prior.part::<V>(token, (row, start), (mask.len(), &mut copy));
+            let mask = Source::from_slice(mask);
+            let of_kept = inlined!(|at: usize| {
+                let is_kept = V::Doubles::load(token, mask, at);
+                let (u, zero) = (u.vector::<V>(token, at), is_kept.like(0.0));
+                Some(V::Doubles::pick(is_kept.eq(zero), zero, u))
+            });
+            sum.add_vectors::<V>(token, mask.len(), of_kept);
         }
     }
 }
