@@ -112,10 +112,10 @@ pub(super) struct Exponential<V> {
 #[derive(Clone, Copy)]
 pub(super) struct Base<V> {
     /// The logit at which the exponent field is 0.
-    pub(super) cut: V,
+    cut: V,
     /// 1.5·2^(mantissa bits) plus the exponent field of 2^(H − N): adding it to z·log2 e rounds to an
     /// integer and leaves the exponent field of the result in the low bits.
-    pub(super) magic: V,
+    magic: V,
 }
 
 impl<V: Vector> Base<V> {

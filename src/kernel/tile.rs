@@ -91,9 +91,6 @@ pub(crate) struct Tile<'m, F> {
     max: [F; MOST_LANES],
     /// z_y, shifted as well; −inf if there is no label.
     z_label: [F; MOST_LANES],
-    /// The [`Base`] of the exponentials.
-    cut: [F; MOST_LANES],
-    magic: [F; MOST_LANES],
     reduced: ReducedLanes,
     /// The row in the first lane.
     pub(crate) first: usize,
@@ -116,8 +113,6 @@ impl<F: Float> Tile<'_, F> {
             labels: [F::NEG_INFINITY; MOST_LANES],
             max: [F::NEG_INFINITY; MOST_LANES],
             z_label: [F::NEG_INFINITY; MOST_LANES],
-            cut: [F::NEG_INFINITY; MOST_LANES],
-            magic: [F::NEG_INFINITY; MOST_LANES],
             reduced: ReducedLanes {
                 unit: [1.0; MOST_LANES],
                 weight_label: [1.0; MOST_LANES],
@@ -289,8 +284,7 @@ impl<F: Float> Tiles<'_, F> {
         }
         let temperature = self.formula.temperature;
         let exp = Exponential::<V>::new(token, temperature);
-        let [cut, magic] = [&tile.cut, &tile.magic].map(|lanes| V::from_slice(token, lanes));
-        let base = Base { cut, magic };
+        let base = Base::<V>::new(temperature, max);
         let top = V::Doubles::widen(exp.of(max, base));
         let mut ties = V::Doubles::widen(ties);
         if operation != Operation::Softmax {

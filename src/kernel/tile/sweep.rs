@@ -23,8 +23,6 @@ impl<F: Float> Tiles<'_, F> {
         for tile in tiles {
             let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
             let base = Base::<V>::new(temperature, V::from_slice(token, &tile.max));
-            base.cut.to_slice(&mut tile.cut);
-            base.magic.to_slice(&mut tile.magic);
             for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
                 if PREFETCHES && let Some([next, outputs]) = self.prefetched {
                     next.prefetch(Cache::First, at);
