@@ -5,14 +5,15 @@ mod targets;
 
 use super::{Block, Plan, rows_per_sum};
 use crate::kernel::{
-    MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
+    MOST_TILES, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
 };
 use crate::simd::{Aligned, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
-use crate::target::{NO_CLASS, SmoothedTargets, Weights};
+use crate::target::{SmoothedTargets, Weights};
 use std::mem::take;
 use std::ops::Range;
 use store::Writer;
+use targets::set_labels;
 
 /// Elements of a tile. Classes are rounded up to whole blocks of LANES, so the same rows one after another have room
 /// too.
@@ -200,14 +201,8 @@ impl<F: Float> Scratch<'_, F> {
         let mut weight_kind = self.weight_kind.unwrap_or(WeightKind::Absent);
         if let Some((labels, target)) = &plan.same {
             let labels = &labels.classes()[first..][..count];
-            let has_spike = target.spike != 0.0;
             for (tile, labels) in self.tiles.iter_mut().zip(labels.chunks(V::LANES)) {
-                for (of_tile, &label) in tile.labels.iter_mut().zip(labels) {
-                    // As a signed number, [`NO_CLASS`] is [`IGNORED`].
-                    let is_needed = has_spike || label == NO_CLASS;
-                    let label = if is_needed { label.cast_signed() } else { NO_LABEL };
-                    *of_tile = F::from_f64(label.into());
-                }
+                set_labels(&mut tile.labels, labels, target.spike != 0.0);
             }
         } else if let Some(targets) = plan.own_targets() {
             weight_kind = self.own_targets::<V>(token, targets, (first, count));

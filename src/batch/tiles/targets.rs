@@ -10,6 +10,17 @@ use std::ops::Range;
 /// Writes the weights of a row, of which `kept` are not masked; returns a sum: see [`SmoothedTargets::fill`].
 type Fill<'f, F> = &'f dyn Fn(usize, &[F], &mut [F]) -> f64;
 
+/// Sets the labels of a tile; if they have no spike, only those of rows that are ignored.
+#[inline(always)]
+pub(super) fn set_labels<F: Float>(of_tile: &mut [F], labels: &[u32], have_spike: bool) {
+    for (of_tile, &label) in of_tile.iter_mut().zip(labels) {
+        // As a signed number, [`NO_CLASS`] is [`IGNORED`].
+        let is_needed = have_spike || label == NO_CLASS;
+        let label = if is_needed { label.cast_signed() } else { NO_LABEL };
+        *of_tile = F::from_f64(label.into());
+    }
+}
+
 impl<F: Float> Scratch<'_, F> {
     /// Sets the targets of `count` rows from `first` on, if they differ in more than their labels; returns the kind of
     /// their weights.
@@ -51,6 +62,7 @@ impl<F: Float> Scratch<'_, F> {
         self.tiles[tile].labels.fill(F::from_f64(NO_LABEL.into()));
         if let Some((labels, row)) = labels {
             self.labels_of_tile(targets, (labels, row), (tile, rows.clone()));
+            self.weights_of_tile(targets, (tile, rows.clone()));
             let is_masked = job.panel.mask.is_some();
             if is_masked && self.weight_kind.is_none() {
                 // The mask was loaded with the logits.
@@ -150,26 +162,27 @@ impl<F: Float> Scratch<'_, F> {
         has_weights
     }
 
-    /// Sets the factors of the losses of probabilities, and which rows do not count.
+    /// Sets the factors of the losses, and which rows do not count since these are 0.
     #[inline(never)]
     fn weights_of_tile(
         &mut self,
         targets: &SmoothedTargets<'_, F>,
         (tile, rows): (usize, Range<usize>),
     ) {
-        let (scale, tile, target) =
-            (self.plan.job.scales(), &mut self.tiles[tile], &mut self.targets[tile]);
-        let weights = &mut target.weight[..rows.len()];
-        targets.weights(rows.start, weights);
-        for (lane, weight) in weights.iter().enumerate() {
-            target.scale[lane] = scale(*weight);
-            if *weight == 0.0 {
-                (tile.labels[lane], self.has_ignored) = (F::from_f64(IGNORED.into()), true);
-            }
+        let (target, tile) = (&mut self.targets[tile], &mut self.tiles[tile]);
+        let (scale_of, ignored) = (self.plan.job.scales(), F::from_f64(IGNORED.into()));
+        targets.weights(rows.start, &mut target.weight[..rows.len()]);
+        let lanes = target.scale.iter_mut().zip(&mut tile.labels);
+        // Without branches, so that the loop is vectorised.
+        for (&weight, (scale, label)) in target.weight.iter().zip(lanes) {
+            *scale = scale_of(weight);
+            *label = if weight == 0.0 { ignored } else { *label };
+            self.has_ignored |= *label == ignored;
         }
     }
 
-    /// Sets the targets of labels with weights that differ. `row` is the rest of the target of all rows.
+    /// Sets the targets of labels with weights that differ, except for these weights. `row` is the rest of the target of
+    /// all rows.
     fn labels_of_tile(
         &mut self,
         targets: &SmoothedTargets<'_, F>,
@@ -180,20 +193,9 @@ impl<F: Float> Scratch<'_, F> {
         let (labels, first) = (&labels.classes()[rows.clone()], rows.start);
         let number = |label: i32| F::from_f64(label.into());
         *target = TargetLanes::of_all(&targets.with_spike(row, 1.0), 0.0);
-        let TargetLanes { spike, beta, smooth_mass, mass_lost, weight, scale } = target;
-        targets.weights(first, &mut weight[..labels.len()]);
+        let TargetLanes { spike, beta, smooth_mass, mass_lost, .. } = target;
         targets.add_smooth_masses(first, &mut smooth_mass[..labels.len()], mass_lost);
-        // Without branches, so that the loops are vectorised.
-        let scale_of = job.scales();
-        weight.iter().zip(scale).for_each(|(weight, scale)| *scale = scale_of(*weight));
-        let (has_spike, mut all_count) = (spike[0] != 0.0, true);
-        for ((&label, of_tile), &weight) in labels.iter().zip(&mut tile.labels).zip(&*weight) {
-            let counts = label != NO_CLASS && weight != 0.0;
-            all_count &= counts;
-            let label = if has_spike { label.cast_signed() } else { NO_LABEL };
-            *of_tile = number(if counts { label } else { IGNORED });
-        }
-        self.has_ignored |= !all_count;
+        set_labels(&mut tile.labels, labels, spike[0] != 0.0);
         let (class_weight, is_masked) = (targets.terms.class_weight, job.panel.mask.is_some());
         if class_weight.is_none() && !is_masked {
             return;
