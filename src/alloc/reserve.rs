@@ -6,7 +6,7 @@
 //! the MemoryError that Python or a large allocation raises.
 //!
 //! ```text
-//! alloc:    from the system; if that fails, a free block of the reserve that is large enough; else null
+//! alloc:    from the system; if that fails, a free block of the reserve if it is large enough; else null
 //! free:     back to where the block came from
 //! ```
 #![allow(unsafe_code, reason = "a home of unsafe: an allocator")]
@@ -17,11 +17,9 @@ use std::ptr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// For tasks of the pool, exceptions, and axes of arrays: 64 KiB.
-static SMALL: Blocks<128, 8> = Blocks::new();
-/// For messages, queues of the pool, and its data about a thread: 256 KiB. Pages are not touched before they are
-/// needed.
-static LARGE: Blocks<4096, 1> = Blocks::new();
+/// 512 blocks, large enough for messages, queues of the pool, and its data about a thread. A block is a page: the system
+/// provides it when it is needed.
+static RESERVE: Blocks<4096, 8> = Blocks::new();
 
 /// The system's allocator with the reserve.
 pub struct WithReserve;
@@ -45,6 +43,7 @@ impl<const SIZE: usize, const WORDS: usize> Blocks<SIZE, WORDS> {
     }
 
     /// Takes a block for `layout`; null if it does not fit into a block, or if all blocks are in use.
+    #[cold]
     fn take(&self, layout: Layout) -> *mut u8 {
         if layout.size() > SIZE || layout.align() > SIZE {
             return ptr::null_mut();
@@ -72,12 +71,6 @@ impl<const SIZE: usize, const WORDS: usize> Blocks<SIZE, WORDS> {
     }
 }
 
-#[cold]
-fn from_reserve(layout: Layout) -> *mut u8 {
-    let small = SMALL.take(layout);
-    if small.is_null() { LARGE.take(layout) } else { small }
-}
-
 // SAFETY: a block comes from the system or from the reserve, whose blocks are large enough and aligned for the layout,
 // and belong to one owner at a time (`Blocks`). Its address tells where it came from. The contracts of these functions
 // are those of the system's functions. A block that grows is a new one.
@@ -85,11 +78,11 @@ unsafe impl GlobalAlloc for WithReserve {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as for the whole.
         let block = unsafe { System.alloc(layout) };
-        if block.is_null() { from_reserve(layout) } else { block }
+        if block.is_null() { RESERVE.take(layout) } else { block }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if !SMALL.take_back(block) && !LARGE.take_back(block) {
+        if !RESERVE.take_back(block) {
             // SAFETY: not of the reserve, so it is the system's.
             unsafe { System.dealloc(block, layout) }
         }

@@ -64,12 +64,12 @@ fn threads_share_the_blocks() {
 #[test]
 fn a_block_grows_and_shrinks_with_its_bytes() {
     let (small, large) = (layout(100, 1), layout(4000, 1));
-    let block = SMALL.take(small);
+    let block = RESERVE.take(small);
     // SAFETY: the block has the layout that is passed: 100 bytes, then 4000, then 10.
     unsafe {
         block.write_bytes(7, 100);
         let grown = WithReserve.realloc(block, small, 4000);
-        assert!(!SMALL.take_back(grown));
+        assert!(!RESERVE.take_back(grown));
         assert_eq!((grown.read(), grown.add(99).read()), (7, 7));
         let shrunk = WithReserve.realloc(grown, large, 10);
         assert_eq!((shrunk.read(), shrunk.add(9).read()), (7, 7));
