@@ -167,6 +167,7 @@ wheel: .venv-wheel/installed
 lint: build $(VENV)/linters
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path benches/limits/Cargo.toml --target-dir target/limits -- -D warnings
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy

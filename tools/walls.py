@@ -1,9 +1,8 @@
-"""The rules on modules in CONTRIBUTING.md, checked: which files may use what, and how `unsafe` is documented.
+"""The rules on modules in CONTRIBUTING.md, checked: which files may use what, and how long they may be.
 
     for each Rust file: blank out comments and literals
         each walled word left in the code is a violation, unless the file is one of its homes
         each `crate::module` left in the code must not be of a higher layer
-        each `unsafe` left in the code needs its contract right above it
     for each file: count lines
 
 Run from anywhere; prints `path:line: message` for each violation and exits 1 if there is any.
@@ -73,25 +72,18 @@ COMMENT_OR_LITERAL = re.compile(
         | b?'(?:\\(?:x..|u\{[^}]*\}|.)|[^\\'\n])'""",
     re.DOTALL | re.VERBOSE,
 )
-# `unsafe fn(...)` is a type and needs no contract; `unsafe fn name` and `unsafe trait` set one.
-SETS_CONTRACT = re.compile(r"unsafe\s+(extern\s+)?fn\s+[\w$]|unsafe\s+trait\b")
-IS_TYPE = re.compile(r"unsafe\s+(extern\s+)?fn\s*\(")
 
 
-def split(source: str) -> tuple[list[str], list[str]]:
-    """Lines of code and lines of comments; in each, all other text is blank."""
-    code, comments = "", ""
-    position = 0
+def code_of(source: str) -> list[str]:
+    """The lines of code, in which comments and literals are blank."""
+    code, position = "", 0
     while match := COMMENT_OR_LITERAL.search(source, position):
         start, end = match.span()
         if match[0] == "/*":
             end = end_of_block_comment(source, start)
-        before, text = source[position:start], source[start:end]
-        code += before + blank(text)
-        comments += blank(before) + (text if text.startswith("/") else blank(text))
+        code += source[position:start] + blank(source[start:end])
         position = end
-    rest = source[position:]
-    return (code + rest).split("\n"), (comments + blank(rest)).split("\n")
+    return (code + source[position:]).split("\n")
 
 
 def blank(text: str) -> str:
@@ -105,30 +97,6 @@ def end_of_block_comment(source: str, start: int) -> int:
         if depth == 0:
             return match.end()
     return len(source)
-
-
-def comment_above(code: list[str], comments: list[str], line: int) -> str:
-    """The comments on this line and above it, up to the end of the previous statement."""
-    found = [comments[line]]
-    for above in reversed(range(line)):
-        text = code[above].strip()
-        if text.endswith((";", "{", "}", ",")) or not (text or comments[above].strip()):
-            break
-        found.append(comments[above])
-    return "\n".join(found)
-
-
-def in_trait_impl(code: list[str], line: int) -> bool:
-    """Whether the block around this line is `impl Trait for Type`, whose contracts the trait sets."""
-    indent = len(code[line]) - len(code[line].lstrip())
-    header = ""
-    for text in reversed(code[:line]):
-        if not header and (not text.strip() or len(text) - len(text.lstrip()) >= indent):
-            continue
-        if header and (not text.strip() or text.rstrip().endswith((";", "{", "}"))):
-            break
-        header = f"{text} {header}"
-    return re.search(r"\bimpl\b.*\bfor\b", header) is not None
 
 
 def named(text: str, start: int, ups: int = 0) -> Iterator[tuple[int, str, int]]:
@@ -186,24 +154,11 @@ def arrow_violations(path: str, code: list[str]) -> Iterator[tuple[int, str]]:
             yield line, f"crate::{name} is in a higher layer"
 
 
-def contract_violations(code: list[str], comments: list[str]) -> Iterator[tuple[int, str]]:
-    for line, text in enumerate(code):
-        for match in re.finditer(r"\bunsafe\b", text):
-            rest = "\n".join([text[match.start() :], *code[line + 1 : line + 3]])
-            sets_contract = SETS_CONTRACT.match(rest)
-            if IS_TYPE.match(rest) or (sets_contract and in_trait_impl(code, line)):
-                continue
-            contract = "# Safety" if sets_contract else "SAFETY:"
-            if contract not in comment_above(code, comments, line):
-                yield line, f"unsafe without `{contract}` above it"
-
-
 def violations(path: str, source: str) -> Iterator[tuple[int, str]]:
     if path.endswith(".rs"):
-        code, comments = split(source)
+        code = code_of(source)
         yield from wall_violations(path, code)
         yield from arrow_violations(path, code)
-        yield from contract_violations(code, comments)
     lines = source.count("\n")
     if lines > MAX_LINES:
         yield MAX_LINES, f"{lines} lines, the most is {MAX_LINES}"
