@@ -98,6 +98,14 @@ $(VENV)/built: $(VENV)/packages $(VENV)/extension
 	MAKEFLAGS= $(BIN)/maturin develop --release --extras $(EXTRAS)
 	touch $@
 
+# An environment for a group of packages in pyproject.toml: frameworks, which are gigabytes, docs or wheel.
+.venv-%/installed: pyproject.toml
+	@echo 'Installs the packages of the group $* from PyPI into .venv-$*.'
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/$(notdir $(BIN))/python -m pip install --upgrade pip
+	.venv-$*/$(notdir $(BIN))/python -m pip install --upgrade --group $*
+	touch $@
+
 demo: build
 	$(BIN)/python examples/train_digits.py
 
@@ -116,25 +124,12 @@ test-core:
 test-frameworks: build .venv-frameworks/installed
 	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest tests/frameworks tests/test_torch_tensors.py
 
-.venv-frameworks/installed: pyproject.toml
-	@echo 'Installs PyTorch, LightGBM, XGBoost and Dask: gigabytes, about 2 minutes.'
-	$(PYTHON) -m venv .venv-frameworks
-	$(FRAMEWORKS)/python -m pip install --upgrade pip
-	$(FRAMEWORKS)/python -m pip install --upgrade --group frameworks
-	touch $@
-
 # Docstrings are read from the tree. Formulas are MathML, so the pages need no network.
 docs: build .venv-docs/installed
 	rm -rf target/docs
 	PYTHONPATH=python $(DOCS)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
 		--doctree-dir target/doctrees docs target/docs
 	$(DOCS)/python tools/links.py target/docs
-
-.venv-docs/installed: pyproject.toml
-	$(PYTHON) -m venv .venv-docs
-	$(DOCS)/python -m pip install --upgrade pip
-	$(DOCS)/python -m pip install --upgrade 'numpy>=2.0' --group docs
-	touch $@
 
 # The wheel is built from the source distribution, so its tests are tests of both. It is installed without a compiler,
 # called with only NumPy installed, then tested from another folder. The installed source distribution is tested by
@@ -157,12 +152,6 @@ wheel: .venv-wheel/installed
 	mkdir target/sdist && tar -xzf dist/*.tar.gz -C target/sdist --strip-components=1
 	cd target/sdist && "$(INSTALLED)/python" -m pytest --collect-only --quiet --quiet
 	cd target/sdist/tests && "$(INSTALLED)/python" -m pytest $(WORKERS) $(SDIST_TESTS)
-
-.venv-wheel/installed: pyproject.toml
-	$(PYTHON) -m venv .venv-wheel
-	"$(WHEEL)/python" -m pip install --upgrade pip
-	"$(WHEEL)/python" -m pip install --upgrade --group wheel
-	touch $@
 
 lint: build $(VENV)/linters
 	cargo fmt --all --check
