@@ -33,14 +33,12 @@ static REPLACED: [AtomicPtr<Replaced>; NATIVE.len()] =
 struct Replaced {
     python: *mut PyObject,
     native: Native,
-    /// Names of the parameters, in the order of both functions; interned. The last parameter has the last place, in
-    /// `defaults` too: if there are fewer parameters, the first places are not used.
+    /// Names of the parameters, in the order of both functions; interned. NULL after the last.
     names: Arguments,
     /// NULL for the first parameters, which are required.
     defaults: Arguments,
-    /// The places of the first parameter, and of the first that is not required.
-    start: usize,
     required: usize,
+    len: usize,
 }
 
 /// The builtin of `ENTRIES[place]`, which replaces `python`. It calls `NATIVE[place]` with all arguments in order; if
@@ -59,23 +57,22 @@ pub(super) fn _builtin<'py>(
     let (name, module_name) = (name?.into_ptr(), module_name?);
     let (names, defaults) = (names.cast::<PyTuple>()?, defaults.cast::<PyTuple>()?);
     let held = |object: Argument<'_, 'py>| object.clone().into_ptr();
-    let start = |objects: &Bound<'py, PyTuple>| MOST_ARGUMENTS - objects.len();
-    let arguments = |objects: &Bound<'py, PyTuple>| {
+    let arguments = |start: usize, objects: &Bound<'py, PyTuple>| {
         let mut all = [null_mut(); MOST_ARGUMENTS];
-        let places = all[start(objects)..].iter_mut();
-        places.zip(objects).for_each(|(one, object)| *one = object.into_ptr());
+        all[start..].iter_mut().zip(objects).for_each(|(one, object)| *one = object.into_ptr());
         all
     };
+    let required = names.len() - defaults.len();
     // SAFETY: the function has the signature that the flags say. The definition is never released, and neither are its
     // texts, which belong to objects that are held.
     unsafe {
         let replaced = Box::new(Replaced {
             python: held(python),
             native: NATIVE[place],
-            names: arguments(names),
-            defaults: arguments(defaults),
-            start: start(names),
-            required: start(defaults),
+            names: arguments(0, names),
+            defaults: arguments(required, defaults),
+            required,
+            len: names.len(),
         });
         REPLACED[place].store(Box::into_raw(replaced), Ordering::Release);
         let definition = Box::leak(Box::new(ffi::PyMethodDef {
@@ -120,10 +117,10 @@ unsafe extern "C" fn enter<const PLACE: usize>(
 }
 
 impl Replaced {
-    /// The place of a parameter. It is searched from the last name, since the outputs are the last.
+    /// The place of a parameter.
     #[inline(never)] // unrolled, with all names in memory
     fn place(&self, keyword: *mut PyObject) -> Option<usize> {
-        self.names.iter().rposition(|name| *name == keyword)
+        self.names.iter().position(|name| *name == keyword)
     }
 
     /// # Safety
@@ -142,15 +139,14 @@ impl Replaced {
         // Some if the required arguments are given, none is given twice, and the keywords are known by their addresses:
         // those in source code are interned.
         let mut in_order = || {
-            let open = self.start + given.len();
-            all.get_mut(self.start..self.required)?.get_mut(..given.len())?.copy_from_slice(given);
+            all.get_mut(..self.required)?.get_mut(..given.len())?.copy_from_slice(given);
             for (keyword, one) in named() {
-                *all.get_mut(self.place(keyword).filter(|place| *place >= open)?)? = *one;
+                *all.get_mut(self.place(keyword).filter(|place| *place >= given.len())?)? = *one;
             }
-            (!all.get(open..self.required)?.contains(&null_mut())).then_some(())
+            (!all.get(given.len()..self.required)?.contains(&null_mut())).then_some(())
         };
         if in_order().is_some() {
-            let all = &all[self.start..];
+            let all = &all[..self.len];
             // SAFETY: objects that are held; a `Borrowed` is the address of one.
             let all = unsafe { slice::from_raw_parts(all.as_ptr().cast(), all.len()) };
             let result = guard(py, || (self.native)(all))?;
