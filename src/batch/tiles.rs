@@ -5,8 +5,7 @@ mod targets;
 
 use super::{Block, Plan, rows_per_sum};
 use crate::kernel::{
-    MOST_TILES, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
-    tiles_at_once, to_run,
+    MOST_TILES, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room, tiles_at_once, to_run,
 };
 use crate::simd::{Aligned, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{SmoothedTargets, Weights};
@@ -209,7 +208,6 @@ impl<F: Float> Scratch<'_, F> {
         }
         // After the last row there is another copy of it.
         let reread = |row: usize, z: &mut [F]| panel.reload(row.min(end - 1), 0, z);
-        let formula = job.formula();
         let prefetched = plan.prefetches_into.and_then(|_| {
             let outputs = self.all_outputs.as_ref().filter(|_| plan.prefetches_outputs);
             let outputs = outputs.map(|all| all.as_source().part(first * classes, usize::MAX));
@@ -217,10 +215,8 @@ impl<F: Float> Scratch<'_, F> {
             Some([next.or(outputs)?, outputs.or(next)?])
         });
         let kernel = Tiles {
-            formula,
-            has_lse: job.lse.is_some()
-                || job.operation == Operation::LogSumExp
-                || formula.z_loss != 0.0,
+            formula: job.formula(),
+            has_lse: job.lse.is_some(),
             hessian: job.hessian.map(|hessian| hessian.factor),
             len,
             targets: self.targets,

@@ -50,7 +50,7 @@ macro_rules! scalars {
 scalars! {
     /// The results of reducing rows.
     ReducedLanes {
-        /// M; arbitrary in tiles that need no lse.
+        /// M
         max,
         /// The sum of the exponentials, without the first maximum except for softmax: [`super::reduce::Partial::sum`].
         sum,

@@ -60,7 +60,7 @@ pub(crate) fn tiles_at_once(classes: usize) -> usize {
 /// The parameters of tiles that are computed together.
 pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) formula: Formula<'t, F>,
-    /// Are the lse of the rows needed, for z_loss or as results?
+    /// Are the lse of the rows results, in addition to the loss?
     pub(crate) has_lse: bool,
     /// c of the Hessian, if it is computed besides the gradient.
     pub(crate) hessian: Option<f64>,
@@ -132,7 +132,7 @@ impl<F: Float> Tile<'_, F> {
         self.specials.is_some()
     }
 
-    /// The lse of the rows that have been computed, if they are needed. They overwrite the maxima.
+    /// The lse of the rows that have been computed, if they are results. They overwrite the maxima.
     pub(crate) fn lse(&mut self) -> &mut [f64] {
         &mut self.reduced.max
     }
@@ -306,9 +306,7 @@ impl<F: Float> Tiles<'_, F> {
             wide_top_lost.to_slice(&mut rows.wide_top_lost);
         }
         let wide_max = V::Doubles::widen(max);
-        if self.has_lse {
-            wide_max.to_slice(&mut rows.max);
-        }
+        wide_max.to_slice(&mut rows.max);
         if matches!(operation, Operation::Loss | Operation::Gradient) {
             dot.to_slice(&mut rows.dot);
             let z_label = V::from_slice(token, &tile.z_label);
