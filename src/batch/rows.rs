@@ -66,13 +66,17 @@ impl<F: Float> Block<'_, F> {
             let mut first = range.start;
             while first < range.end {
                 let mut count = plan.panel_rows.min(range.end - first);
-                if !columns.is_empty() {
+                let are_near = !columns.is_empty();
+                if are_near {
                     count = count.min(job.neighbours_from(first, V::LANES / 2).unwrap_or(count));
                 }
                 let place = Neighbours { first, count, pitch: plan.pitch };
                 let prefetches = plan.prefetches_into.is_some();
-                let loaded =
-                    plan.gather_neighbours::<V>(token, place, (&mut memory, columns), prefetches);
+                let loaded = if are_near {
+                    plan.gather_neighbours::<V>(token, place, (&mut memory, columns), prefetches)
+                } else {
+                    [false; 3]
+                };
                 for at in (0..count).step_by(plan.group_rows) {
                     let (first, len) = (first + at, plan.group_rows.min(count - at));
                     let group = Group { plan, first, len, loaded };
@@ -155,7 +159,7 @@ impl<F: Float> Group<'_, F> {
             reduced.set(at, &rows.found[at]);
         }
         reduced.run::<V>(token);
-        for (at, filled) in rows.filled.iter().enumerate() {
+        for (at, filled) in rows.filled[..len].iter().enumerate() {
             if let Some(Filled { scalar, lse, .. }) = *filled {
                 (reduced.done.scalar[at], reduced.done.lse[at]) = (scalar, lse);
             }
