@@ -16,8 +16,12 @@ pub(crate) fn load<V: Vector>(
 ) {
     outlined!(V, token, {
         let (classes, zero) = (rows.classes(), V::Scalar::default());
-        if let Some(column) = rows.columns::<V::Scalar>(first, count) {
-            for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+        if let Some(columns) = rows.transposed(first, count) {
+            let tile = &mut tile[..classes * V::LANES];
+            let Some(column) = columns.all_direct::<V::Scalar>() else {
+                return columns.gather_rows::<V>(token, 0, V::LANES, tile);
+            };
+            for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate() {
                 let column = column(class);
                 // The next tiles. The classes are far apart in memory, and the processor's own prefetcher follows only few
                 // such streams.
@@ -25,11 +29,6 @@ pub(crate) fn load<V: Vector>(
                 column.vector::<V>(token, 0, zero).to_slice(target);
             }
             return;
-        }
-        if let Some(columns) = rows.transposed(first, count) {
-            // Of another type.
-            let tile = &mut tile[..classes * V::LANES];
-            return columns.gather_rows::<V>(token, 0, V::LANES, tile);
         }
         if count == 1
             && let Some(row) = rows.direct::<V::Scalar>(first)
@@ -142,13 +141,13 @@ pub(crate) fn store_neighbours<V: Vector>(
         }
         return true;
     }
-    let Some(column) = rows.columns::<V::Scalar>(first, count) else {
-        let Some(columns) = rows.transposed(first, count) else { return false };
-        let tile = &tile[..classes * V::LANES];
+    let Some(columns) = rows.transposed(first, count) else { return false };
+    let tile = &tile[..classes * V::LANES];
+    let Some(column) = columns.all_direct::<V::Scalar>() else {
         columns.scatter_rows::<V>(token, 0, V::LANES, tile);
         return true;
     };
-    for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
+    for (class, source) in tile.chunks_exact(V::LANES).enumerate() {
         let mut column = column(class);
         if streams && column.as_source().elements_to_line() == 0 {
             column.stream_from::<V>(token, Source::from_slice(&source[..count]));

@@ -206,7 +206,7 @@ fn rows_that_are_read_and_written_at_once() {
     let rows = Rows::from_slice(&values, 4);
     let run = rows.run::<f32>(1, 3).expect("one after another");
     assert_eq!((run.len(), run.get(0), run.get(11)), (12, 4.0, 15.0));
-    assert!(rows.run::<f64>(0, 1).is_none() && rows.columns::<f32>(0, 2).is_none());
+    assert!(rows.run::<f64>(0, 1).is_none() && rows.transposed(0, 2).is_none());
     let start = values.as_mut_ptr();
     // Twelve rows of two classes: two axes of six rows, class by class.
     let axes = [(2, 48), (6, 4)];
@@ -216,20 +216,22 @@ fn rows_that_are_read_and_written_at_once() {
     for first in 0..12 {
         for count in 1..=12 - first {
             let is_within = first / 6 == (first + count - 1) / 6;
-            assert_eq!(rows.columns::<f32>(first, count).is_some(), is_within, "{first}, {count}");
+            assert_eq!(rows.transposed(first, count).is_some(), is_within, "{first}, {count}");
         }
     }
-    let column = rows.columns::<f32>(8, 4).expect("neighbours")(1);
-    assert_eq!((column.len(), column.get(0), column.get(3)), (4, 20.0, 23.0));
     // Each class of these rows becomes a row.
     assert!(rows.transposed(8, 5).is_none());
     let classes = rows.transposed(8, 4).expect("neighbours");
     let class = classes.direct::<f32>(1).expect("one after another");
     assert_eq!((classes.rows(), class.len(), class.get(0), class.get(3)), (2, 4, 20.0, 23.0));
+    let column = classes.all_direct::<f32>().expect("one stride")(1);
+    assert_eq!((column.len(), column.get(0), column.get(3)), (4, 20.0, 23.0));
+    assert!(classes.all_direct::<f64>().is_none() && rows.all_direct::<f32>().is_none());
     assert!(rows.run::<f32>(0, 2).is_none());
     // SAFETY: as for `rows`, and no two elements share memory.
     let out = unsafe { RowsMut::from_raw(start.cast(), Storage::F32, (2, 24), axes.into_iter()) };
-    out.columns::<f32>(2, 3).expect("neighbours")(1).set(2, -1.0);
+    let classes = out.transposed(2, 3).expect("neighbours");
+    classes.all_direct::<f32>().expect("one stride")(1).set(2, -1.0);
     assert!(out.run::<f32>(0, 2).is_none());
     assert_eq!(values[10], -1.0);
     let out = RowsMut::from_slice(&mut values, 4);
@@ -265,11 +267,12 @@ fn no_rows_beyond_the_last() {
 }
 
 #[test]
-#[should_panic(expected = "class 3 of 3")]
+#[should_panic(expected = "row 3 of 3")]
 fn no_class_beyond_the_last() {
     let values = [0f32; 6];
     let start = values.as_ptr();
     // SAFETY: two rows of three classes, class by class.
     let rows = unsafe { Rows::from_raw(start.cast(), Storage::F32, (3, 8), [(2, 4)].into_iter()) };
-    rows.columns::<f32>(0, 2).expect("neighbours")(3);
+    let classes = rows.transposed(0, 2).expect("neighbours");
+    classes.all_direct::<f32>().expect("one stride")(3);
 }
