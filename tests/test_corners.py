@@ -8,6 +8,7 @@ import smoothxent as sx
 import ulp
 from problems import FLOATS
 from reference import Real
+from smoothxent.objectives import lightgbm_objective
 from ulp import assert_within
 
 f32 = np.float32
@@ -252,6 +253,10 @@ class TestSubclasses:
         sx.linear_cross_entropy_value_and_grad(*layer, hidden_grad_out=grad)
         expected = sx.linear_cross_entropy_value_and_grad(*layer).hidden_grad
         ulp.assert_same_bits(grad.view(np.ndarray), expected)
+        objective = lightgbm_objective()
+        weights = np.ones(2, f32)
+        got = objective(np.zeros(2, int), z, weights.view(Refusing))
+        ulp.assert_same_bits(got[1], objective(np.zeros(2, int), z, weights)[1])
 
     def test_masked_rows_in_lists(self):
         row = np.ma.masked_array([1.0, 2.0], [0, 1])

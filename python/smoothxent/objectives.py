@@ -263,7 +263,7 @@ class _Objective:
             scores, labels, sample_weight = first, second.get_label(), second.get_weight()
         else:
             labels, scores = first, second
-        if sample_weight is not None and np.size(sample_weight) == 0:
+        if sample_weight is not None and as_numpy_real(sample_weight, "sample_weight").size == 0:
             sample_weight = None  # XGBoost passes an empty array if there are no weights
         z = as_numpy_real(scores, "scores")
         if z.ndim == 1:
