@@ -37,3 +37,12 @@ def test_room_that_cannot_be_reserved(capsys, monkeypatch, number):
     monkeypatch.setattr(os, "posix_fallocate", unsupported)
     scored(capsys, "z.npy", "y.npy", "--grad-out", "g.npy")
     assert names() == ["g.npy", "y.npy", "z.npy"]
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+def test_a_pipe_without_a_path(capsys):
+    """As /dev/stdout may be: it is refused before the run."""
+    for file in os.pipe():
+        said = failed(capsys, 3, "z.npy", "y.npy", "--grad-out", f"/dev/fd/{file}")
+        os.close(file)
+        assert said.endswith(f"--grad-out: /dev/fd/{file} is not a regular file")

@@ -236,8 +236,12 @@ def _check_outputs(
 
 
 def _target(path: Path) -> Path:
-    """Return the target of a symbolic link, since a rename would replace the link; the path itself for a loop."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    """Return the target of a symbolic link, since a rename would replace the link; the path itself for a loop.
+
+    The target of /dev/stdout may be a pipe, whose path does not exist.
+    """
+    is_file = path.is_file() or not path.exists()
+    return Path(os.path.realpath(path)) if path.is_symlink() and is_file else path
 
 
 def _is_same(file: Path, other: Path) -> bool:
