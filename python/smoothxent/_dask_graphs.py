@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from fractions import Fraction
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 
 from smoothxent import _dask_steps as steps
 from smoothxent._dask_shares import BLOCK, Shares
-from smoothxent._dask_steps import SEGMENT_SUMS, Doubles, Operation, Target
+from smoothxent._dask_steps import SEGMENT_SUMS, Doubles, Operation, Smoothing
 from smoothxent._types import NDArray
 
 Index = tuple[int, ...]
@@ -123,10 +122,11 @@ def finished(
         *of_prior,
         adjust_chunks={classes: [SEGMENT_SUMS * count for count in segments]},
     )
-    target = _target(label_smoothing, u, z.shape[-1])  # which only losses read
+    prior_sum = None if u is None else math.fsum(u.tolist())
+    smoothing = Smoothing(label_smoothing, prior_sum, z.shape[-1])  # which only losses read
     is_activation = operation in ("softmax", "log_softmax")
     return _blockwise(
-        partial(steps.finish, operation=operation, dtype=dtype, target=target),
+        partial(steps.finish, operation=operation, dtype=dtype, smoothing=smoothing),
         (*rows, classes) if is_activation else rows,
         (sums, (*rows, numbers)),
         (joined, (*rows, numbers + 1)),
@@ -166,20 +166,6 @@ def _one_a_chunk(values: NDArray[Any]) -> da.Array:
 
 def _in_chunks(values: NDArray[Any], lengths: Iterable[int]) -> da.Array:
     return da.from_array(values, chunks=(tuple(lengths),))
-
-
-def _target(label_smoothing: float, prior: Doubles | None, classes: int) -> Target:
-    spike = 1.0 - label_smoothing
-    spike_lost = math.fsum((1.0, -label_smoothing, -spike))
-    if prior is None:
-        mean = label_smoothing / classes
-        if label_smoothing:
-            mean = max(mean, 5e-324)  # a logit of -inf still costs inf
-        return Target(spike, mean, label_smoothing, spike_lost)
-    sum_of_prior = math.fsum(prior.tolist())
-    mass = label_smoothing * sum_of_prior
-    mass_lost = Fraction(label_smoothing) * Fraction(sum_of_prior) - Fraction(mass)
-    return Target(spike, label_smoothing, mass, float(mass_lost) + spike_lost)
 
 
 def written(operation: Operation, z: da.Array, dtype: np.dtype[Any]) -> da.Array:

@@ -36,16 +36,13 @@ SEGMENT_SUMS = 6  # numbers that a segment is reduced to
 IGNORED = -1  # the label of rows that do not count, once labels are checked
 
 
-class Target(NamedTuple):
-    """The smoothed target without the label: q'(k) = spike 1[k = y] + beta w(k), mass = sum of beta w(k).
+class Smoothing(NamedTuple):
+    """How the labels of rows are smoothed."""
 
-    spike + mass + lost is the sum of q' without rounding errors.
-    """
-
-    spike: float
-    beta: float
-    mass: float
-    lost: float
+    label_smoothing: float
+    prior_sum: float | None
+    """None for the uniform prior."""
+    classes: int
 
 
 def edge(logits: NDArray[Any], lent: NDArray[np.int64]) -> NDArray[Any]:
@@ -161,12 +158,17 @@ def reduce_parts(
 
 
 def finish(
-    sums: Doubles, rows: Doubles, *, operation: Operation, dtype: np.dtype[Any], target: Target
+    sums: Doubles,
+    rows: Doubles,
+    *,
+    operation: Operation,
+    dtype: np.dtype[Any],
+    smoothing: Smoothing,
 ) -> NDArray[Any]:
     """Return for each row the loss, the logsumexp in `dtype`, or what `write` needs."""
     largest = rows[..., :1]
     is_double = dtype == np.float64
-    constants = _native._finish_chunks(operation, sums, largest, is_double, target)
+    constants = _native._finish_chunks(operation, sums, largest, is_double, smoothing)
     if operation == "loss":
         return constants[..., 0]
     if operation == "logsumexp":

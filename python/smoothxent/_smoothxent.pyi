@@ -60,7 +60,7 @@ def _finish_chunks(
     sums: NDArray[np.float64],
     maxima: NDArray[np.float64],
     is_double: bool,
-    target: tuple[float, float, float, float],
+    smoothing: tuple[float, float | None, int],
     /,
 ) -> NDArray[np.float64]: ...
 def _write_chunk(

@@ -8,7 +8,10 @@ use super::logits::Logits;
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
-use smoothxent::{CHUNK_ROW, Operation, ROW_CONSTANTS, SEGMENT, SEGMENT_SUMS, Smoothing, Storage};
+use smoothxent::{
+    CHUNK_ROW, LossTerms, Operation, Prior, ROW_CONSTANTS, SEGMENT, SEGMENT_SUMS, Smoothing,
+    Storage,
+};
 
 /// The operation on the rows of which a chunk is a part.
 fn operation(name: Argument<'_, '_>) -> Result<Operation> {
@@ -55,12 +58,12 @@ fn reduce_chunk<'py>(
     Ok(sums.object(py))
 }
 
-function!(_finish_chunks(operation, sums, maxima, is_double, target) -> PyAny, finish_chunks);
+function!(_finish_chunks(operation, sums, maxima, is_double, smoothing) -> PyAny, finish_chunks);
 
 /// Like [`smoothxent::finish_chunks`]. `sums` and `maxima` have one more axis than the rows. If `is_double`, rows are
-/// computed in float64.
+/// computed in float64. `smoothing` is ε, the sum of the prior or None if it is uniform, and the number of classes.
 fn finish_chunks<'py>(
-    [operation, sums, maxima, is_double, target]: &Arguments<'_, 'py, 5>,
+    [operation, sums, maxima, is_double, smoothing]: &Arguments<'_, 'py, 5>,
 ) -> Result<Bound<'py, PyAny>> {
     let py = sums.py();
     let operation = self::operation(operation)?;
@@ -71,10 +74,14 @@ fn finish_chunks<'py>(
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
     let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), Storage::F64)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));
-    let target = target.extract()?;
+    let (label_smoothing, prior_sum, classes): (f64, Option<f64>, usize) = smoothing.extract()?;
+    let shared = |mass| Prior::Shared { values: Vec::new(), mass };
+    let prior = prior_sum.map_or(Prior::Uniform, shared);
+    let terms = LossTerms::new(label_smoothing, &prior);
     let compute = if flag(is_double, "is_double")? { Storage::F64 } else { Storage::F32 };
     run(py, sums.bytes(), None, |run| {
-        smoothxent::finish_chunks(compute, operation, target, &values, &maxima, &mut out, run)
+        let smoothing = (&terms, classes);
+        smoothxent::finish_chunks(compute, operation, smoothing, &values, &maxima, &mut out, run)
     })?;
     Ok(constants.object(py))
 }

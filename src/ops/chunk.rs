@@ -6,7 +6,7 @@ use crate::batch::{CHUNK_ROW, ROW_CONSTANTS, Run, SEGMENT_SUMS};
 use crate::error::Error;
 use crate::kernel::{Operation, SEGMENT};
 use crate::simd::{Rows, RowsMut, Source, Storage};
-use crate::target::{RowTarget, Weights};
+use crate::target::{LossTerms, SmoothedTargets, Targets, Weights};
 
 /// What smoothing adds to the loss of a label.
 #[derive(Clone, Copy)]
@@ -85,9 +85,8 @@ impl Batch<'_> {
 }
 
 /// Joins the segments of all chunks, in their order, to [`ROW_CONSTANTS`] of each row: the lse or the loss, or
-/// the constants of its outputs. The first number of `rows` is the maximum. The target of all rows, except for their
-/// labels, is q' = spike·δ_y + β·w with Σ β·w = mass: 1 − ε; ε/K for a uniform prior, else ε; and ε, times the sum of the
-/// prior if one is given. The last number is what the sum of these is less than the exact Σ q'.
+/// the constants of its outputs. The first number of `rows` is the maximum. The `terms` are those of the losses of rows
+/// of `classes` classes, without weights; of a prior only the sum is read.
 ///
 /// # Errors
 /// The error of `run.checkpoint`.
@@ -97,7 +96,7 @@ impl Batch<'_> {
 pub fn finish_chunks(
     compute: Storage,
     operation: Operation,
-    [spike, beta, smooth_mass, mass_lost]: [f64; 4],
+    (terms, classes): (&LossTerms<'_>, usize),
     sums: &Rows<'_>,
     rows: &Rows<'_>,
     out: &mut RowsMut<'_>,
@@ -106,8 +105,10 @@ pub fn finish_chunks(
     assert!(sums.classes().is_multiple_of(SEGMENT_SUMS) && sums.rows() == rows.rows());
     assert!(out.classes() == ROW_CONSTANTS && out.rows() == rows.rows());
     computed_in!(compute, F => {
-        let target =
-            RowTarget::<F> { spike, beta, smooth_mass, mass_lost, ..RowTarget::none() };
+        let labels = Targets::none();
+        let share = || Ok((Vec::new(), 0.0)); // the weights are in the sums
+        let targets = SmoothedTargets::<F>::new(&labels, terms, None, classes, share)?;
+        let (_, target) = targets.labels_alone().expect("labels without weights");
         crate::batch::finish_chunks(operation, &target, sums, rows, out, run)
     })
 }

@@ -79,8 +79,9 @@ impl Pieces<'_> {
         let mut constants = vec![0.0; rows * ROW_CONSTANTS];
         let (sums, told) = (Rows::from_slice(&sums, width), Rows::from_slice(&told, 1));
         let view = &mut RowsMut::from_slice(&mut constants, ROW_CONSTANTS);
-        let target = self.target();
-        with(how, |run| finish_chunks(F::STORAGE, operation, target, &sums, &told, view, run));
+        let (prior, classes) = (self.prior(), self.problem.classes);
+        let terms = (&LossTerms::new(self.label_smoothing(), &prior), classes);
+        with(how, |run| finish_chunks(F::STORAGE, operation, terms, &sums, &told, view, run));
         if !matches!(operation, Operation::Softmax | Operation::LogSoftmax) {
             return constants.chunks_exact(ROW_CONSTANTS).map(|row| row[0]).collect();
         }
@@ -102,24 +103,16 @@ impl Pieces<'_> {
         outputs.concat()
     }
 
-    fn target(&self) -> [f64; 4] {
-        let classes = f64::from(u32::try_from(self.problem.classes).unwrap());
-        let (beta, mass, mass_lost) = match self.smoothing {
-            Smoothing::None => return [1.0, 0.0, 0.0, 0.0],
-            Smoothing::Uniform => (LABEL_SMOOTHING / classes, LABEL_SMOOTHING, 0.0),
-            Smoothing::Prior(_) => {
-                let prior = Rows::from_slice(&self.problem.prior, self.problem.classes);
-                let Ok(Prior::Shared { mass, .. }) =
-                    Run::with_defaults(|run| read_prior(prior, run))
-                else {
-                    panic!("a prior");
-                };
-                let of_prior = LABEL_SMOOTHING * mass;
-                (LABEL_SMOOTHING, of_prior, LABEL_SMOOTHING.mul_add(mass, -of_prior))
-            }
-        };
-        let spike = 1.0 - LABEL_SMOOTHING;
-        [spike, beta, mass, (1.0 - spike - LABEL_SMOOTHING) + mass_lost]
+    fn prior(&self) -> Prior<'_> {
+        if !matches!(self.smoothing, Smoothing::Prior(_)) {
+            return Prior::Uniform;
+        }
+        let prior = Rows::from_slice(&self.problem.prior, self.problem.classes);
+        Run::with_defaults(|run| read_prior(prior, run)).unwrap()
+    }
+
+    fn label_smoothing(&self) -> f64 {
+        if matches!(self.smoothing, Smoothing::None) { 0.0 } else { LABEL_SMOOTHING }
     }
 
     /// The same by the operations on whole rows.
@@ -141,16 +134,8 @@ impl Pieces<'_> {
                 let classes = problem.classes;
                 let labels = with(how, |run| labels(&problem.labels, classes, None, run));
                 let targets = &Targets::Labels(labels);
-                let prior = Rows::from_slice(&problem.prior, classes);
-                let prior = match self.smoothing {
-                    Smoothing::Prior(_) => {
-                        Run::with_defaults(|run| read_prior(prior, run)).unwrap()
-                    }
-                    _ => Prior::Uniform,
-                };
-                let is_smoothed = !matches!(self.smoothing, Smoothing::None);
-                let smoothing = if is_smoothed { LABEL_SMOOTHING } else { 0.0 };
-                let terms = LossTerms::new(smoothing, &prior);
+                let prior = self.prior();
+                let terms = LossTerms::new(self.label_smoothing(), &prior);
                 let (reduction, normalizer) = (Reduction::Sum, None);
                 let loss = CrossEntropy { targets, terms, reduction, normalizer };
                 with(how, |run| loss.run(&batch, Some(scalars), None, None, run));
