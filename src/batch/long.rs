@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::kernel::{Epilogue, GAP_UNIT, Partial, Reduced, ReducedRows, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, Level, Neighbours, RowsMut, Sink, Vector};
+use crate::simd::{Float, Level, RowsMut, Sink, Vector};
 use crate::target::RowTarget;
 use segment::SegmentStep;
 use std::sync::Mutex;
@@ -99,7 +99,7 @@ impl<F: Float> Block<'_, F> {
     #[inline(never)]
     pub(super) fn long_rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
         let Self { plan, level, range, scratch } = self;
-        let (job, panel, most, pitch) = (plan.job, &plan.job.panel, plan.panel_rows, plan.pitch);
+        let (job, panel, pitch) = (plan.job, &plan.job.panel, plan.pitch);
         let classes = panel.logits.classes();
         let count = classes.div_ceil(SEGMENT);
         let segments = [const { Mutex::new(Segment::NONE) }; MOST_KEPT];
@@ -116,13 +116,11 @@ impl<F: Float> Block<'_, F> {
         let (scratch, columns) = scratch.split_at_mut(SEGMENTS_OF_SCRATCH * SEGMENT);
         let mut first = range.start;
         while first < range.end {
-            let len = most.min(range.end - first);
-            let len = job.neighbours_from(first, most / 2).map_or(len, |near| near.min(len));
-            let place = Neighbours { first, count: len, pitch };
             // So many rows of this length are more than a second-level cache holds: both directions prefetch.
-            let loaded = plan.gather_neighbours::<V>(token, place, (&mut memory, columns), true);
+            let copies = (&mut memory, &mut *columns);
+            let (place, loaded) = plan.gather_panel::<V>(token, first..range.end, copies, true);
             let [own, kept, probabilities, _] = &mut memory;
-            for (at, own) in own.chunks_exact_mut(pitch).enumerate().take(len) {
+            for (at, own) in own.chunks_exact_mut(pitch).enumerate().take(place.count) {
                 let (row, part) = (first + at, at * pitch..at * pitch + classes);
                 let kept = kept.get_mut(part.clone()).unwrap_or_default();
                 let counts = job.targets.is_none_or(|targets| targets.row(row).is_some());
@@ -136,7 +134,7 @@ impl<F: Float> Block<'_, F> {
             }
             let hints = (plan.streams, !plan.streams);
             panel.store_rows::<V>(token, place, hints, (own, kept), columns);
-            first += len;
+            first += place.count;
         }
     }
 }

@@ -153,7 +153,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let own_output = keeps_rows || has_rows && (!panel.writes_directly() || keeps_apart());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
-        let (mut group_rows, mut panel_rows, mut memory) = (1, 1, [false; 4]);
+        let (mut group_rows, mut panel_rows, mut columns, mut memory) = (1, 1, 0, [false; 4]);
         let pitch = classes.next_multiple_of(MOST_LANES);
         let is_prefetched = !recomputes && !is_near;
         // A prefetched line evicts another from the first-level cache, so all lines of a group must have room.
@@ -164,13 +164,10 @@ impl<'p, F: Float> Plan<'p, F> {
         };
         let prefetches_into = is_prefetched.then_some(cache);
         let (rows_at_once, rest) = match path {
-            Path::Tiles => {
-                let rows_at_once = if job.are_summed { rows_per_sum(classes) } else { lanes };
-                (rows_at_once, scratch_len(classes, lanes))
-            }
+            Path::Tiles if job.are_summed => (rows_per_sum(classes), scratch_len(classes, lanes)),
+            Path::Tiles => (lanes, scratch_len(classes, lanes)),
             Path::Rows => {
                 group_rows = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
-                let mut columns = 0;
                 panel_rows = group_rows;
                 if are_neighbours() {
                     let most = (BYTES_PER_PANEL / (row_bytes * lanes) * lanes).min(MOST_NEIGHBOURS);
@@ -180,17 +177,19 @@ impl<'p, F: Float> Plan<'p, F> {
                 let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
                 let own_row = own_logits || own_output && panel.output.is_some();
                 memory = [own_row, has_mask, are_made, hessian];
-                (panel_rows, pitch + columns)
+                (panel_rows, pitch)
             }
             Path::LongRows if are_long_neighbours || has_mask || keeps && own_output => {
-                panel_rows = if are_long_neighbours { lanes } else { 1 };
                 memory = [true, has_mask, are_made && are_long_neighbours, false];
-                (panel_rows, SEGMENTS_OF_SCRATCH * SEGMENT + panel_rows * lanes)
+                if are_long_neighbours {
+                    (panel_rows, columns) = (lanes, lanes * lanes);
+                }
+                (panel_rows, SEGMENTS_OF_SCRATCH * SEGMENT)
             }
             Path::LongRows | Path::SharedRows => (1, SEGMENTS_OF_SCRATCH * SEGMENT),
         };
-        let count = memory.iter().filter(|is_needed| **is_needed).count();
-        let scratch = rest + count * panel_rows * pitch;
+        let kinds = memory.map(usize::from).iter().sum::<usize>();
+        let scratch = rest + columns + kinds * panel_rows * pitch;
         let mut block_rows = rows;
         if recomputes {
             threads = if is_chunk { threads } else { row_threads };

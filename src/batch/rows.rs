@@ -8,6 +8,7 @@ use crate::kernel::{
 use crate::simd::{Float, Lines, Neighbours, Sink, Source, Vector, VectorJob, outlined};
 use crate::target::{NO_CLASS, SmoothedTargets, Weights};
 use std::array::from_fn;
+use std::ops::Range;
 
 /// Scratch memory for some rows, `pitch` elements each, of four kinds: their logits, which are overwritten by
 /// exponentials and then by outputs; the masks of their classes; their weights; their Hessians. A kind that is not
@@ -24,25 +25,34 @@ impl<F: Float> Plan<'_, F> {
         (memory, scratch)
     }
 
-    /// Copies the logits, the masks and the probabilities of rows that are neighbours in memory. Returns which of them:
-    /// those that are neighbours, and for which there is memory.
-    pub(super) fn gather_neighbours<V: Vector<Scalar = F>>(
+    /// The rows of the panel at the beginning of `rows`. Their logits, masks and probabilities are copied, through
+    /// `columns`, if they are neighbours in memory and there is memory for them. Also returns which of these are copied:
+    /// none if there are no columns.
+    #[inline(always)]
+    pub(super) fn gather_panel<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        place: Neighbours,
+        rows: Range<usize>,
         (memory, columns): (&mut Memory<'_, F>, &mut [F]),
         prefetches: bool,
-    ) -> [bool; 3] {
+    ) -> (Neighbours, [bool; 3]) {
+        let (first, most) = (rows.start, self.panel_rows.min(rows.len()));
+        let mut place = Neighbours { first, count: most, pitch: self.pitch };
+        let mut gathered = [false; 3];
+        if columns.is_empty() {
+            return (place, gathered);
+        }
+        let near = self.job.neighbours_from(first, V::LANES / 2);
+        place.count = near.map_or(most, |near| near.min(most));
         let (logits, mask) = (self.job.panel.logits, self.job.panel.mask);
         let logits = self.own_logits.then_some(logits);
         let probabilities = self.job.targets.and_then(SmoothedTargets::probabilities);
-        let mut gathered = [false; 3];
         for (i, rows) in [logits, mask, probabilities].into_iter().enumerate() {
             let Some(rows) = rows else { continue };
             let (classes, memory) = (0..rows.classes(), (&mut *memory[i], &mut *columns));
             gathered[i] = rows.gather_neighbours::<V>(token, place, classes, memory, prefetches);
         }
-        gathered
+        (place, gathered)
     }
 }
 
@@ -65,18 +75,11 @@ impl<F: Float> Block<'_, F> {
             }
             let mut first = range.start;
             while first < range.end {
-                let mut count = plan.panel_rows.min(range.end - first);
-                let are_near = !columns.is_empty();
-                if are_near {
-                    count = count.min(job.neighbours_from(first, V::LANES / 2).unwrap_or(count));
-                }
-                let place = Neighbours { first, count, pitch: plan.pitch };
                 let prefetches = plan.prefetches_into.is_some();
-                let loaded = if are_near {
-                    plan.gather_neighbours::<V>(token, place, (&mut memory, columns), prefetches)
-                } else {
-                    [false; 3]
-                };
+                let copies = (&mut memory, &mut *columns);
+                let (place, loaded) =
+                    plan.gather_panel::<V>(token, first..range.end, copies, prefetches);
+                let count = place.count;
                 for at in (0..count).step_by(plan.group_rows) {
                     let (first, len) = (first + at, plan.group_rows.min(count - at));
                     let group = Group { plan, first, len, loaded };
