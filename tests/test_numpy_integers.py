@@ -62,10 +62,48 @@ def test_numbers_of_numpy(name):
         assert sx.cross_entropy(Z, Y, **{name: np.dtype(dtype).type(1)}) == expected
     assert sx.cross_entropy(Z, Y, **{name: np.array(1.0)}) == expected
     refused = [True, np.True_, "0.5", b"0.5", np.complex64(0.5), np.complex128(0.1 + 2j)]
-    refused.append(np.timedelta64(1))
+    refused += [np.timedelta64(1), np.void(b"1")]
     for value in (*refused, *map(np.array, refused), *(np.array(one, object) for one in refused)):
-        with pytest.raises(TypeError, match=f"^{name} must be a real number, got [bsct]"):
+        with pytest.raises(TypeError, match=f"^{name} must be a real number, got [bsctv]"):
             sx.cross_entropy(Z, Y, **{name: value})
+
+
+class Rank:
+    """A shape that counts its axes, but is true even if there are none, like that of TensorFlow."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def __eq__(self, other):
+        return self.shape == other
+
+    __hash__ = None
+
+
+class Tensor:
+    def __init__(self, value):
+        self.value, self.shape = np.array(value), Rank(np.shape(value))
+
+    def __float__(self):
+        return float(self.value.item())
+
+    def __index__(self):
+        return int(self.value.item())
+
+
+@every_call
+def test_integers_of_another_library(call):
+    np.testing.assert_equal(call(Tensor(1)), call(1))
+    with pytest.raises(TypeError, match=r" must be an integer|^axis"):
+        call(Tensor([1]))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_of_another_library(name):
+    expected = sx.cross_entropy(Z, Y, **{name: 0.5})
+    assert sx.cross_entropy(Z, Y, **{name: Tensor(0.5)}) == expected
+    with pytest.raises(TypeError, match=f"^{name} must be a real number, got Tensor$"):
+        sx.cross_entropy(Z, Y, **{name: Tensor([0.5])})
 
 
 @every_call

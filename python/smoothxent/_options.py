@@ -14,7 +14,7 @@ import numpy as np
 
 from smoothxent._errors import refuse_gradient
 
-_NOT_REAL = (bool, str, bytes, np.ndarray)
+_NOT_REAL = (bool, str, bytes, np.void, np.ndarray)
 # Python writes integers of up to this length in digits, whatever sys.set_int_max_str_digits allows.
 _MOST_BITS = 2048
 _MOST = 2**64
@@ -63,7 +63,8 @@ def _may_be_real(value: object) -> bool:
     """Tell whether an object of any library declares no axes, and no bools, complex numbers or durations."""
     dtype = str(getattr(value, "dtype", ""))
     is_other = any(kind in dtype for kind in ("bool", "complex", "timedelta"))
-    return not (getattr(value, "shape", ()) or is_other)
+    # Not by its truth: a TensorShape without axes is true.
+    return getattr(value, "shape", ()) == () and not is_other
 
 
 def between(value: SupportsIndex, name: str, least: int, most: int | None = None) -> int:
