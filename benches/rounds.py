@@ -26,7 +26,7 @@ LOG = machine.ROOT / "target" / "bench" / "engines.log"
 # Seconds of the calls of a turn, about; there is at least one call.
 TURN = 2e-3
 # Other seconds of a turn: the warm-up before, and the wait for idle threads afterwards.
-AROUND = 35e-3
+AROUND = 75e-3
 FEWEST, MOST = 5, 101
 # Seconds that a request may take: compilers are slow.
 PATIENCE = 300.0

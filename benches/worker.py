@@ -19,8 +19,9 @@ from typing import Any
 from benches.problem import Call, Means, Shape, error, make_problem
 
 # Seconds of untimed calls at the start of a turn: they wake threads, fill caches, and let the threads
-# spread over the processors. Linux wakes all on one processor and needs 10 ms to distribute them.
-WARM = 20e-3
+# spread over the processors. Linux sometimes wakes all on one processor and needs 30 ms to distribute
+# them; the first calls of torch.compile took twice as long as later ones, for 75 ms.
+WARM = 60e-3
 # Calls longer than this are not warmed up again in each turn.
 LONG = 50e-3
 # After a turn: the seconds in which the process must be idle, and the most to wait for that. The system
