@@ -11,7 +11,7 @@ use crate::simd::{Aligned, ExactSum, Float, MOST_LANES, Sink, Source, Vector, ou
 use crate::target::{SmoothedTargets, Weights};
 use std::mem::take;
 use std::ops::Range;
-use store::Writer;
+use store::{Writer, streamed_at_once};
 use targets::set_labels;
 
 /// Elements of a tile. Classes are rounded up to whole blocks of LANES, so the same rows one after another have room
@@ -27,7 +27,7 @@ pub(super) const fn lanes<F>() -> usize {
 
 /// Elements of scratch memory that a thread needs: for each tile logits, outputs, weights and mask; and for the writer.
 pub(super) fn scratch_len(classes: usize, lanes: usize) -> usize {
-    (4 * tiles_at_once(classes) + 1) * tile_len(classes, lanes) + 3 * lanes
+    (4 * tiles_at_once(classes) + streamed_at_once(classes)) * tile_len(classes, lanes) + 3 * lanes
 }
 
 /// Scratch memory for tiles, with LANES rows side by side, and for the same rows one after another; and what is kept
@@ -98,14 +98,15 @@ impl<F: Float> Block<'_, F> {
         outlined!(V, token, {
             let (plan, job, range) = (self.plan, self.plan.job, self.range.clone());
             let logits = &job.panel.logits;
-            let len = tile_len(logits.classes(), V::LANES);
+            let classes = logits.classes();
+            let len = tile_len(classes, V::LANES);
             let mut scratch = &mut *self.scratch;
             let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
             let shared = job.targets.and_then(SmoothedTargets::weights_of_all);
             if let Some((_, target)) = &plan.same {
                 targets[0] = TargetLanes::of_all(target, job.scale(target.weight));
             }
-            let most = tiles.len().min(tiles_at_once(logits.classes()));
+            let most = tiles.len().min(tiles_at_once(classes));
             let tiles = &mut tiles[..most];
             for tile in &mut *tiles {
                 (tile.z, tile.out, tile.weights) = (take(len), take(len), take(len));
@@ -125,7 +126,10 @@ impl<F: Float> Block<'_, F> {
                 plan,
                 tiles,
                 weight_kind: shared.as_ref().map(WeightKind::of),
-                writer: Writer::new(take(len + 3 * V::LANES), range.end),
+                writer: Writer::new(
+                    take(streamed_at_once(classes) * len + 3 * V::LANES),
+                    range.end,
+                ),
                 targets,
                 scalars,
                 has_ignored: plan.same.is_some_and(|(labels, _)| labels.counted < labels.rows),
@@ -243,16 +247,19 @@ impl<F: Float> Scratch<'_, F> {
                 panel.mask_values::<V>(token, tile.kept, &mut tile.out[..len], panel.masked);
             }
         }
-        if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
+        if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 || plan.streams) {
             let mut outs = [&[][..]; MOST_TILES];
             outs.iter_mut().zip(&*self.tiles).for_each(|(out, tile)| *out = &*tile.out);
-            let mut rows = all.reborrow().part(first * classes, count * classes);
-            to_run::<V>(token, &outs[..tiles], classes, &mut rows);
+            let (all, outs) = (all.reborrow(), &outs[..tiles]);
+            if plan.streams {
+                self.writer.stream::<V>(token, (all, classes), (first, count), outs);
+            } else {
+                to_run::<V>(token, outs, classes, &mut all.part(first * classes, count * classes));
+            }
         } else if panel.output.is_some() {
             for tile in &self.tiles[..tiles] {
-                let all = self.all_outputs.as_mut().map(Sink::reborrow);
                 let rows = (tile.first, V::LANES.min(end - tile.first));
-                self.writer.write::<V>(token, (panel, all), rows, &*tile.out, plan.streams);
+                self.writer.write::<V>(token, panel, rows, &*tile.out, plan.streams);
             }
         }
         if job.hessian.is_some() {
@@ -266,6 +273,6 @@ impl<F: Float> Scratch<'_, F> {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
         let tile = &mut self.tiles[0];
         panel.mask_values::<V>(token, tile.kept, tile.z, panel.masked);
-        outlined!(V, token, self.writer.write::<V>(token, (&panel, None), rows, tile.z, false));
+        outlined!(V, token, self.writer.write::<V>(token, &panel, rows, tile.z, false));
     }
 }

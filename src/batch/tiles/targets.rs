@@ -136,7 +136,7 @@ impl<F: Float> Scratch<'_, F> {
     ) -> bool {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
-        self.writer.rows.fill(F::default());
+        self.writer.rows[..tile.out.len()].fill(F::default());
         let (scale, mut has_weights) = (job.scales(), false);
         let own = self.writer.rows.chunks_exact_mut(classes).zip(tile.out.chunks_exact(classes));
         for ((lane, number), (weights, kept)) in rows.enumerate().zip(own) {
