@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MOST_LINES = 11_311
+MOST_LINES = 11_320
 MOST_BYTES = 3_000_000
 MOST_CALLED = 0
 

@@ -177,23 +177,27 @@ impl<F: Float> Tiles<'_, F> {
         labels: &[F],
         none: F,
     ) -> [V; 2] {
-        let (mut number, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
+        let splat = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
         let (labels, mut at_label) = (V::from_slice(token, labels), V::splat(token, none));
-        // Of the even classes and of the odd ones, since each maximum waits for the one before.
-        let mut largest = [V::splat(token, F::NEG_INFINITY); 2];
-        let mut take = inlined!(|values: &[F], largest: &mut V| {
-            let values = V::from_slice(token, values);
-            *largest = largest.max(values);
+        // Of the even classes and of the odd ones, since each maximum waits for the one before; where a vector is one
+        // register, so does each number.
+        let turns = const { V::IS_ONE_REGISTER };
+        let step = splat(if turns { 2.0 } else { 1.0 });
+        let (mut largest, mut numbers) = ([splat(f64::NEG_INFINITY); 2], [splat(0.0), splat(1.0)]);
+        let mut take = inlined!(|values: &[F], i: usize| {
+            let (values, number) =
+                (V::from_slice(token, values), &mut numbers[if turns { i } else { 0 }]);
+            largest[i] = largest[i].max(values);
             at_label = V::select(number.eq(labels), values, at_label);
-            number = number + next;
+            *number = *number + step;
         });
         let mut pairs = values.chunks_exact(const { 2 * V::LANES });
         for pair in &mut pairs {
-            take(pair, &mut largest[0]);
-            take(&pair[V::LANES..], &mut largest[1]);
+            take(pair, 0);
+            take(&pair[V::LANES..], 1);
         }
         if !pairs.remainder().is_empty() {
-            take(pairs.remainder(), &mut largest[0]);
+            take(pairs.remainder(), 0);
         }
         [largest[0].max(largest[1]), at_label]
     }

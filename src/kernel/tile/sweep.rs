@@ -114,11 +114,13 @@ impl<F: Float> Tiles<'_, F> {
         let mut places = [F::default(); MOST_LANES];
         let mut apart = places;
         if operation.splits() {
-            let mut number = V::splat(token, F::from_f64(count(z.len())));
-            let mut place = one;
+            let splat = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
+            // From the last class to the first, by turns in two numbers, since each waits for the one before.
+            let (last, two) = (count(z.len()) - 1.0, splat(2.0));
+            let (mut numbers, mut place) = ([splat(last), splat(last - 1.0)], one);
             for z in z.iter().rev() {
-                number = number - one;
-                place = V::select(V::from_slice(token, z).ge(max), number, place);
+                place = V::select(V::from_slice(token, z).ge(max), numbers[0], place);
+                numbers = [numbers[1], numbers[0] - two];
             }
             place.to_slice(&mut places);
             // While the others are added, the exponentials of the first maxima are 0.

@@ -9,7 +9,7 @@ use crate::kernel::reduce::WeightKind;
 use crate::kernel::scalars::{FinishedLanes, ReducedLanes, TargetLanes};
 use crate::kernel::write::{gradient, log_probability, probability};
 use crate::math::Real;
-use crate::simd::{Float, Vector, Widened, outlined};
+use crate::simd::{Float, Vector, Widened, inlined, outlined};
 
 /// The target of all rows and its slopes, if the rows are finished with these.
 type Shared<'s, D> = Option<(&'s TargetLanes<D>, Slopes<D>)>;
@@ -113,14 +113,15 @@ impl<F: Float> Tiles<'_, F> {
         tile: &mut Tile<'_, F>,
     ) {
         let (z, out) = (&mut tile.z[..self.len], &mut tile.out[..self.len]);
-        let (zero, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
+        let splat = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
+        let zero = splat(0.0);
         let labels = V::from_slice(token, &tile.labels);
         let factor: V = finished.factor.narrow();
         let (minus, at_label): (V, V) = (finished.minus.narrow(), finished.label.narrow());
         let unit = finished.unit;
         let mut least = zero;
         if weights != WeightKind::Ones || self.hessian.is_some() {
-            least = V::splat(token, F::from_f64(F::MIN_POSITIVE));
+            least = splat(F::MIN_POSITIVE);
             if has_units {
                 least = (unit.like(F::MIN_POSITIVE) / unit).narrow();
             }
@@ -136,7 +137,10 @@ impl<F: Float> Tiles<'_, F> {
                 }
             });
         }
-        let (mut at, mut number) = (0, zero);
+        // Where a vector is one register, by turns in two numbers, since each waits for the one before.
+        let turns = const { V::IS_ONE_REGISTER };
+        let step = splat(if turns { 2.0 } else { 1.0 });
+        let (mut at, mut numbers) = (0, [zero, splat(1.0)]);
         for e in out.chunks_exact_mut(V::LANES) {
             let value = V::from_slice(token, e);
             let value = match weights {
@@ -147,8 +151,10 @@ impl<F: Float> Tiles<'_, F> {
                     gradient(value, factor, least, minus)
                 }
             };
-            V::select(number.eq(labels), at_label, value).to_slice(e);
-            (at, number) = (at + V::LANES, number + next);
+            V::select(numbers[0].eq(labels), at_label, value).to_slice(e);
+            let next = numbers[0] + step;
+            numbers = if turns { [numbers[1], next] } else { [next, zero] };
+            at += V::LANES;
         }
         if has_units {
             outlined!(V, token, {
